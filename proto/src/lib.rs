@@ -1,0 +1,17 @@
+//! The wire: `mica.v1`, spoken between agent, coordinator and command line.
+//!
+//! [`v1`] is generated from `proto/mica/v1/*.proto`, where the messages are documented. [`convert`] turns its messages
+//! into the vocabulary of [`mica_model`] and back, and is the one place that checks what came over the wire.
+
+pub mod convert;
+
+/// Generated from `mica/v1/*.proto`.
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; documented in the .proto files"
+)]
+pub mod v1 {
+    tonic::include_proto!("mica.v1");
+}

@@ -12,6 +12,8 @@ mod gpu;
 mod layout;
 mod placement;
 mod profile;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use board::{Board, LayoutError};
 pub use engines::Engines;

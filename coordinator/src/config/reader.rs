@@ -17,6 +17,9 @@ const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Priorities of a queue.
 const PRIORITY: RangeInclusive<u8> = 0..=3;
 
+/// The remedy when a name comes a second time.
+const OWN_NAME: &str = "give each its own name";
+
 /// Reads the whole tree: a configuration, or all that is wrong with it.
 pub(super) fn read(tree: &Spanned<Node>, folder: &Path) -> Result<Config, Vec<Mistake>> {
     let mut reader = Reader {
@@ -63,7 +66,7 @@ impl Reader<'_> {
             .required(&mut fields, "clearml")
             .and_then(|field| self.clearml(&field));
         let tenants = self.items(&mut fields, "tenants", Self::tenant);
-        self.unique(&tenants, "tenants", |tenant| &tenant.name);
+        self.unique(&tenants, OWN_NAME, |tenant| &tenant.name);
         let tenants = tenants.into_iter().map(|(_, tenant)| tenant).collect();
         Some(Config {
             clearml: clearml?,
@@ -91,7 +94,7 @@ impl Reader<'_> {
             .required(&mut fields, "credentials")
             .and_then(|field| self.credentials(&field));
         let queues = self.items(&mut fields, "queues", Self::queue);
-        self.unique(&queues, "queues of this tenant", |queue| &queue.name);
+        self.unique(&queues, OWN_NAME, |queue| &queue.name);
         Some(Tenant {
             name: name?,
             credentials: credentials?,
@@ -120,7 +123,7 @@ impl Reader<'_> {
         let profiles = self.items(&mut fields, "profiles", |reader, field| {
             reader.text(field, rules::profile)
         });
-        self.unique(&profiles, "profiles of this queue", |profile| profile);
+        self.unique(&profiles, "leave one out", |profile| profile);
         let max_running = match fields.take("maxRunning") {
             Some(field) => self
                 .integer(&field, 1..=u32::MAX, "leave it out for no limit")
@@ -302,16 +305,13 @@ impl Reader<'_> {
     fn unique<T>(
         &mut self,
         items: &[((Location, String), T)],
-        what: &str,
+        remedy: &str,
         name: impl Fn(&T) -> &String,
     ) {
         let mut seen = BTreeMap::new();
         for ((at, path), item) in items {
             if let Some(first) = seen.get(name(item)) {
-                let problem = format!(
-                    "{:?} is there already as {first}; names of {what} must differ",
-                    name(item)
-                );
+                let problem = format!("{:?} is there already as {first}; {remedy}", name(item));
                 self.note(*at, path, problem);
             } else {
                 seen.insert(name(item), path);

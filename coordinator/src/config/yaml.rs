@@ -50,7 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Spanned<Node>, Mistake> {
         duplicate_keys: DuplicateKeyPolicy::PassThrough, // reported with the other mistakes
         strict_booleans: true,                           // `on` and `no` are names like others
         leading_zero_numbers_as_strings: true,           // so is `007`
-        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
     };
     if text.trim().is_empty() {

@@ -47,7 +47,7 @@ struct Field<'a> {
 }
 
 /// The fields of a mapping.
-struct Fields<'a> {
+struct Mapping<'a> {
     path: String,
     at: Location,
     fields: BTreeMap<&'a str, Field<'a>>,
@@ -155,7 +155,7 @@ impl Reader<'_> {
     }
 
     /// The fields of a mapping; notes unknown and repeated ones.
-    fn fields<'a>(&mut self, field: &Field<'a>, known: &[&str]) -> Option<Fields<'a>> {
+    fn fields<'a>(&mut self, field: &Field<'a>, known: &[&str]) -> Option<Mapping<'a>> {
         let Node::Map(entries) = field.node else {
             let problem = format!(
                 "{}; write a mapping with the fields {}",
@@ -187,14 +187,14 @@ impl Reader<'_> {
                 fields.insert(name, field);
             }
         }
-        Some(Fields {
+        Some(Mapping {
             path: field.path.clone(),
             at: field.at,
             fields,
         })
     }
 
-    fn required<'a>(&mut self, fields: &mut Fields<'a>, name: &str) -> Option<Field<'a>> {
+    fn required<'a>(&mut self, fields: &mut Mapping<'a>, name: &str) -> Option<Field<'a>> {
         let field = fields.take(name);
         if field.is_none() {
             let problem = "missing; this field is required".to_owned();
@@ -205,7 +205,7 @@ impl Reader<'_> {
 
     fn required_text<T>(
         &mut self,
-        fields: &mut Fields,
+        fields: &mut Mapping,
         name: &str,
         rule: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -266,7 +266,7 @@ impl Reader<'_> {
     /// The items of a required list that are right, with the places they stand at.
     fn items<'a, T>(
         &mut self,
-        fields: &mut Fields<'a>,
+        fields: &mut Mapping<'a>,
         name: &str,
         mut read: impl FnMut(&mut Self, &Field<'a>) -> Option<T>,
     ) -> Vec<((Location, String), T)> {
@@ -274,19 +274,25 @@ impl Reader<'_> {
             return Vec::new();
         };
         let items = match field.node {
-            Node::List(items) if !items.is_empty() => items,
-            node => {
-                let problem = match node {
-                    Node::List(_) => "an empty list; name at least one".to_owned(),
-                    node => format!(
-                        "{}; write a list: [A, B] or one \"- A\" a line",
-                        node.kind()
-                    ),
-                };
+            Node::List(items) => items,
+            Node::Null
+            | Node::Bool(_)
+            | Node::Integer(_)
+            | Node::Float(_)
+            | Node::Text(_)
+            | Node::Map(_) => {
+                let problem = format!(
+                    "{}; write a list: [A, B] or one \"- A\" a line",
+                    field.node.kind()
+                );
                 self.note(field.at, &field.path, problem);
                 return Vec::new();
             }
         };
+        if items.is_empty() {
+            let problem = "an empty list; name at least one".to_owned();
+            self.note(field.at, &field.path, problem);
+        }
         let mut all = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let item = Field {
@@ -320,7 +326,7 @@ impl Reader<'_> {
     }
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Mapping<'a> {
     /// A field that is there and not empty.
     fn take(&mut self, name: &str) -> Option<Field<'a>> {
         self.fields

@@ -24,9 +24,9 @@ pub(super) enum Node {
     Integer(i128),
     Float(f64),
     Text(String),
-    List(Vec<Spanned<Node>>),
+    List(Vec<Spanned<Self>>),
     /// In the order of the file, repeated keys included.
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    Map(Vec<(Spanned<String>, Spanned<Self>)>),
 }
 
 impl Node {

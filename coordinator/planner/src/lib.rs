@@ -2,9 +2,16 @@
 //!
 //! Pure: no I/O, async, clock, randomness or hash order. Same input, same plan.
 
+mod assign;
+mod cells;
 mod check;
 mod demand;
+mod market;
+mod matching;
+mod options;
 mod outcome;
+mod reasons;
+mod search;
 mod snapshot;
 
 pub use check::{CheckedPlan, Violation, check};
@@ -14,25 +21,26 @@ pub use snapshot::{Availability, GpuId, GpuState, Snapshot};
 
 /// Plans one round.
 #[must_use]
-pub fn plan(_snapshot: &Snapshot, demand: &Demand) -> Plan {
-    let mut classes: Vec<_> = demand
-        .classes
-        .iter()
-        .map(|class| ClassReport {
-            id: class.id.clone(),
-            wanted: class.count,
-            served_idle: 0,
-            served_new: 0,
-            unmet: vec![Unmet {
-                reason: UnmetReason::NoRoom,
-                count: class.count,
-                detail: "not planned yet".to_owned(),
-            }],
-        })
-        .collect();
-    classes.sort_by(|a, b| a.id.cmp(&b.id));
+pub fn plan(snapshot: &Snapshot, demand: &Demand) -> Plan {
+    let mut gpus: Vec<&GpuState> = snapshot.gpus.iter().collect();
+    gpus.sort();
+    let mut classes: Vec<&DemandClass> = demand.classes.iter().collect();
+    classes.sort();
+    let market = market::Market::new(&classes);
+    let cells = cells::cells(&gpus, &market);
+    let fixed = assign::fixed(&gpus, &market);
+    let present = search::Allotment::new(&cells, matching::Matching::new(&market), &fixed);
+    let allotment = search::search(&present);
+    let assignment = assign::assign(&cells, &allotment, &market);
+    let served = assign::served(
+        &market,
+        allotment.matching(),
+        &assignment.created,
+        classes.len(),
+    );
+    let report = reasons::report(&gpus, &classes, &served, &assignment.changes);
     Plan {
-        changes: Vec::new(),
-        report: Report { classes, weight: 0 },
+        changes: assignment.changes,
+        report,
     }
 }

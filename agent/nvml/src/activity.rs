@@ -1,0 +1,161 @@
+//! How busy an instance is, by NVML's GPM counters (Hopper and newer).
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mica_model::Slice;
+use nvml_wrapper::{Device, Nvml, enums::gpm::GpmMetricId, gpm::gpm_metrics_get};
+
+use crate::{
+    Code, Error,
+    boards::Boards,
+    call::wrapped,
+    gpus, instances,
+    raw::{GpuInstance, StoredSample},
+};
+
+/// How busy an instance was between two looks, in fractions of its own capacity from 0 to 1; `None` for what the driver does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Activity {
+    /// Time in which the graphics or compute engine was busy (GPM metric 1).
+    pub graphics: Option<f64>,
+    /// Time in which a multiprocessor had work, averaged over them (GPM metric 2).
+    pub multiprocessors: Option<f64>,
+    /// Time in which tensor cores were busy (GPM metric 5).
+    pub tensor: Option<f64>,
+    /// Share of the memory bandwidth in use (GPM metric 10).
+    pub memory_bandwidth: Option<f64>,
+}
+
+/// NVIDIA asks for at least this much time between two samples.
+const SPACING: Duration = Duration::from_millis(100);
+
+/// The last sample of each instance, by UUID of the GPU and GPU instance id.
+#[derive(Default)]
+pub(crate) struct Activities(BTreeMap<(String, u32), Last>);
+
+struct Last {
+    identity: Identity,
+    at: Instant,
+    sample: StoredSample,
+    activity: Option<Activity>,
+}
+
+/// Tells an instance from another that was made in its place under the same id, as far as the driver lets one.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    slice: Slice,
+    uuid: Option<String>,
+}
+
+impl Activities {
+    /// The activity of an instance since it was last asked for. `None` where there are no counters, at the first time, and when the
+    /// instance was made anew since. Asked again too soon it gives what it gave before.
+    pub(crate) fn of(
+        &mut self,
+        nvml: &Arc<Nvml>,
+        boards: &mut Boards,
+        gpu: &str,
+        gi: u32,
+    ) -> Result<Option<Activity>, Error> {
+        let device = wrapped("nvmlDeviceGetHandleByUUID", || nvml.device_by_uuid(gpu))?;
+        if !supported(&device)? {
+            return Ok(None);
+        }
+        let identity = identity(&device, boards, gpu, gi)?;
+        let key = (gpu.to_owned(), gi);
+        let last = match self.0.remove(&key).filter(|last| last.identity == identity) {
+            Some(last) if last.at.elapsed() < SPACING => {
+                let activity = last.activity;
+                self.0.insert(key, last);
+                return Ok(activity);
+            }
+            last => last,
+        };
+        let sample = StoredSample::take(nvml, &device, gi)?;
+        let activity = last
+            .map(|last| compare(nvml, &last.sample, &sample))
+            .transpose()?;
+        let at = Instant::now();
+        self.0.insert(
+            key,
+            Last {
+                identity,
+                at,
+                sample,
+                activity,
+            },
+        );
+        Ok(activity)
+    }
+
+    /// Starts again with an instance, because it goes or has come.
+    pub(crate) fn forget(&mut self, gpu: &str, gi: u32) {
+        self.0.remove(&(gpu.to_owned(), gi));
+    }
+}
+
+/// Whether the GPU has the counters. A driver that does not know the question has none.
+fn supported(device: &Device<'_>) -> Result<bool, Error> {
+    match wrapped("nvmlGpmQueryDeviceSupport", || device.gpm_support()) {
+        Err(error) if error.is_missing() || error.code() == Some(Code::NOT_SUPPORTED) => Ok(false),
+        supported => supported,
+    }
+}
+
+fn identity(
+    device: &Device<'_>,
+    boards: &mut Boards,
+    gpu: &str,
+    gi: u32,
+) -> Result<Identity, Error> {
+    let instance = GpuInstance::by_id(device, gi)?;
+    let known = boards.of(device, gpu, gpus::is_on(gpus::mig_mode(device)?))?;
+    let parts = instances::parts(device, known, instance)?;
+    Ok(Identity {
+        slice: instance.info()?.slice,
+        uuid: parts.first().map(instances::Part::uuid).transpose()?,
+    })
+}
+
+fn compare(nvml: &Nvml, from: &StoredSample, to: &StoredSample) -> Result<Activity, Error> {
+    let metric = |id| -> Result<Option<f64>, Error> {
+        let results = wrapped("nvmlGpmMetricsGet", || {
+            gpm_metrics_get(nvml, &from.get(), &to.get(), &[id])
+        })?;
+        Ok(results
+            .into_iter()
+            .next()
+            .and_then(Result::ok)
+            .and_then(|result| fraction(result.value)))
+    };
+    Ok(Activity {
+        graphics: metric(GpmMetricId::GraphicsUtil)?,
+        multiprocessors: metric(GpmMetricId::SmUtil)?,
+        tensor: metric(GpmMetricId::AnyTensorUtil)?,
+        memory_bandwidth: metric(GpmMetricId::DramBwUtil)?,
+    })
+}
+
+/// A percentage as a fraction; `None` when it is none, as of counters that were reset in between.
+fn fraction(percent: f64) -> Option<f64> {
+    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_percentages_become_fractions() {
+        assert_eq!(fraction(0.0), Some(0.0));
+        assert_eq!(fraction(25.0), Some(0.25));
+        assert_eq!(fraction(100.0), Some(1.0));
+        for nonsense in [-0.1, 100.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(fraction(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use std::{collections::BTreeMap, ffi::OsStr, sync::Arc};
+
+use mica_model::{Gpu, Slice};
+use nvml_wrapper::{Device, Nvml};
+
+use crate::{
+    Activity, Error, ModeChange, activity::Activities, boards::Boards, call::wrapped, change, gpus,
+};
+
+/// One open NVML. Used from one thread at a time; it may move between threads.
+///
+/// It stays open until dropped. When an error [is stale](Error::is_stale), drop it and open another.
+pub struct Driver {
+    nvml: Arc<Nvml>,
+    boards: Boards,
+    activities: Activities,
+    /// By index, what a GPU was when it could last be read: a GPU that is lost keeps its name.
+    seen: BTreeMap<u32, Gpu>,
+}
+
+/// Versions of the installed driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// Kernel driver, e.g. `580.95.05`.
+    pub driver: String,
+    /// NVML, e.g. `13.580.95.05`.
+    pub nvml: String,
+}
+
+impl Driver {
+    /// Loads and initializes NVML from a library name such as `libnvidia-ml.so.1`, looked up by the dynamic loader, or from a path.
+    ///
+    /// Errors tell apart: no such file, not a library, a library that is not NVML, and an NVML that does not start.
+    pub fn open(library: &OsStr) -> Result<Self, Error> {
+        let nvml = Nvml::builder()
+            .lib_path(library)
+            .init()
+            .map_err(|error| Error::open(library, error))?;
+        if nvml.lib().nvmlShutdown.is_err() {
+            // Dropping it would call what is not there.
+            std::mem::forget(nvml);
+            return Err(Error::NotNvml {
+                path: library.display().to_string(),
+                missing: "nvmlShutdown",
+            });
+        }
+        Ok(Self {
+            nvml: Arc::new(nvml),
+            boards: Boards::default(),
+            activities: Activities::default(),
+            seen: BTreeMap::new(),
+        })
+    }
+
+    /// Versions of driver and library.
+    pub fn versions(&self) -> Result<Versions, Error> {
+        Ok(Versions {
+            driver: wrapped("nvmlSystemGetDriverVersion", || {
+                self.nvml.sys_driver_version()
+            })?,
+            nvml: wrapped("nvmlSystemGetNVMLVersion", || self.nvml.sys_nvml_version())?,
+        })
+    }
+
+    /// Everything on the node, in order of index. Fails when NVML itself does; a GPU that cannot be read has its `fault` set, keeps
+    /// the UUID, product and board it was last seen with, and shows no instances.
+    ///
+    /// A GPU that has never been readable is named after its index, and one whose profiles cannot be read has a board without any.
+    pub fn gpus(&mut self) -> Result<Vec<Gpu>, Error> {
+        let count = wrapped("nvmlDeviceGetCount_v2", || self.nvml.device_count())?;
+        self.seen.retain(|&index, _| index < count);
+        let nvml = Arc::clone(&self.nvml);
+        (0..count)
+            .map(|index| {
+                let device = wrapped("nvmlDeviceGetHandleByIndex_v2", || {
+                    nvml.device_by_index(index)
+                });
+                self.read(index, device)
+            })
+            .collect()
+    }
+
+    /// One GPU. Fails when there is none of this UUID or NVML itself fails; else its `fault` is set, as in [`Self::gpus`].
+    pub fn gpu(&mut self, uuid: &str) -> Result<Gpu, Error> {
+        let nvml = Arc::clone(&self.nvml);
+        let device = device(&nvml, uuid)?;
+        let index = wrapped("nvmlDeviceGetIndex", || device.index())?;
+        self.read(index, Ok(device))
+    }
+
+    fn read(&mut self, index: u32, device: Result<Device<'_>, Error>) -> Result<Gpu, Error> {
+        let mut gpu = self
+            .seen
+            .remove(&index)
+            .unwrap_or_else(|| gpus::unseen(index));
+        let result = device.and_then(|device| gpus::read(&device, &mut gpu, &mut self.boards));
+        self.seen.insert(
+            index,
+            Gpu {
+                instances: Vec::new(),
+                pids: Vec::new(),
+                ..gpu.clone()
+            },
+        );
+        match result {
+            Err(error) if error.is_stale() => return Err(error),
+            Err(error) => gpu.fault = Some(error.to_string()),
+            Ok(()) => {}
+        }
+        Ok(gpu)
+    }
+
+    /// Turns MIG mode of a GPU on. The GPU must be free of processes; on Ampere this resets it.
+    ///
+    /// A change that the driver accepts and cannot make now is [`ModeChange::Pending`]. `NOT_SUPPORTED` and `NO_PERMISSION` are errors.
+    pub fn enable_mig(&mut self, uuid: &str) -> Result<ModeChange, Error> {
+        let device = device(&self.nvml, uuid)?;
+        self.boards.forget(uuid);
+        change::enable_mig(&device)
+    }
+
+    /// Makes a GPU instance at an explicit place and gives its id. It is half made until it has a compute instance.
+    ///
+    /// [`Code::INSUFFICIENT_RESOURCES`](crate::Code::INSUFFICIENT_RESOURCES): the place is taken, so the caller's view of the GPU is stale.
+    /// [`Code::INVALID_ARGUMENT`](crate::Code::INVALID_ARGUMENT): the board has no such profile or place.
+    /// [`Code::NOT_SUPPORTED`](crate::Code::NOT_SUPPORTED): MIG mode is off.
+    pub fn create_gpu_instance(&mut self, uuid: &str, slice: Slice) -> Result<u32, Error> {
+        let gi = change::create_gpu_instance(&device(&self.nvml, uuid)?, slice)?;
+        self.activities.forget(uuid, gi);
+        Ok(gi)
+    }
+
+    /// Makes the compute instance that fills a GPU instance, and gives its id.
+    ///
+    /// The profile is the one with as many slices as the GPU instance and shared engines, and not a `REV1` one; it is looked up in what
+    /// the driver offers for this GPU instance.
+    pub fn create_compute_instance(&mut self, uuid: &str, gi: u32) -> Result<u32, Error> {
+        self.activities.forget(uuid, gi);
+        let device = device(&self.nvml, uuid)?;
+        change::create_compute_instance(&device, &mut self.boards, uuid, gi)
+    }
+
+    /// Destroys a compute instance. [`Code::IN_USE`](crate::Code::IN_USE): a process is on it, or was a moment ago.
+    pub fn destroy_compute_instance(&mut self, uuid: &str, gi: u32, ci: u32) -> Result<(), Error> {
+        self.activities.forget(uuid, gi);
+        change::destroy_compute_instance(&device(&self.nvml, uuid)?, gi, ci)
+    }
+
+    /// Destroys a GPU instance. [`Code::IN_USE`](crate::Code::IN_USE): it still has a compute instance.
+    pub fn destroy_gpu_instance(&mut self, uuid: &str, gi: u32) -> Result<(), Error> {
+        self.activities.forget(uuid, gi);
+        change::destroy_gpu_instance(&device(&self.nvml, uuid)?, gi)
+    }
+
+    /// How busy an instance was since this was last asked; never waits. `None` where the architecture has no counters (before
+    /// Hopper), at the first time, and when the instance was made anew in between. Asked again within 100 ms, it repeats its answer.
+    pub fn activity(&mut self, uuid: &str, gi: u32) -> Result<Option<Activity>, Error> {
+        self.activities.of(&self.nvml, &mut self.boards, uuid, gi)
+    }
+}
+
+fn device<'nvml>(nvml: &'nvml Nvml, uuid: &str) -> Result<Device<'nvml>, Error> {
+    wrapped("nvmlDeviceGetHandleByUUID", || nvml.device_by_uuid(uuid))
+}

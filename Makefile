@@ -1,0 +1,28 @@
+# The two commands of the README are `make demo` and `make test`; the rest is for people who change Mica.
+CARGO ?= cargo
+.PHONY: help demo test lint fmt doc bench clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## Show Mica at work on simulated GPUs; ends by itself within two minutes (KEEP=1 leaves it running)
+	$(CARGO) build --release --locked --workspace --lib --bins
+	target/release/mica-demo $(if $(KEEP),--keep) $(DEMO_ARGS)
+
+test: ## Build and run every test, installing what they need
+	tests/run
+
+lint: ## Formatting, lints and documentation, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+fmt: ## Format the source
+	$(CARGO) fmt --all
+
+bench: ## Time the planner and the simulated driver (release build)
+	$(CARGO) run --release --locked -p mica-planner --example bench
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf .venv

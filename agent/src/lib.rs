@@ -1,1 +1,57 @@
-//! To be written.
+//! The node daemon of Mica: makes the layouts that the coordinator wants true on the GPUs of its node, and reports what is there.
+//!
+//! It owns what happens to the GPUs of one node. It decides nothing: what a GPU shall be cut into comes from the coordinator, and what
+//! may not be touched is read from the driver.
+//!
+//! ```text
+//! coordinator ◄─gRPC─► uplink ◄──────► driver thread ──► execute ──► mica_nvml ──► NVML
+//!                                        │   ▲             │
+//!                     /metrics ◄─────────┘   generation    steps (pure)
+//! ```
+//!
+//! - [`steps`] is the plan of one GPU: the fewest steps from what is there to what is wanted, or why none may be taken.
+//! - [`execute`] takes the steps, looks again before each destroy, verifies, and goes back when a step fails.
+//! - [`driver`] is the one thread that calls NVML; [`generation`] keeps what it may not execute again over restarts.
+//! - [`uplink`] is the stream to the coordinator; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`] is for people.
+
+pub mod args;
+pub mod driver;
+pub mod execute;
+pub mod generation;
+pub mod http;
+pub mod inspect;
+pub mod inventory;
+pub mod logs;
+pub mod metrics;
+pub mod outcome;
+pub mod output;
+pub mod run;
+pub mod steps;
+pub mod uplink;
+
+use args::{Cli, Command, InspectArgs, OutputFormat};
+
+/// Does what the command line says.
+pub fn main(Cli { log, command }: Cli) -> anyhow::Result<()> {
+    logs::start(&log);
+    match command {
+        Command::Run(args) => {
+            // An error says that one is installed already, which serves as well.
+            drop(rustls::crypto::ring::default_provider().install_default());
+            // One thread for everything but NVML: the agent shall be small beside what it serves.
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(run::run(args))
+        }
+        Command::Inspect(InspectArgs { nvml, output }) => {
+            let document = inspect::Document::from(&driver::look(&nvml.nvml_library)?);
+            let text = match output {
+                OutputFormat::Text => document.text(),
+                OutputFormat::Json => document.json()?,
+            };
+            output::write(&text)?;
+            Ok(())
+        }
+    }
+}

@@ -1,3 +1,22 @@
-//! To be written.
+//! The program `mica-agent`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use mica_agent::args::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(problem) = cli.check() {
+        Cli::command()
+            .error(ErrorKind::ValueValidation, problem)
+            .exit();
+    }
+    match mica_agent::main(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

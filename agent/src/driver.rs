@@ -1,0 +1,167 @@
+//! The thread that owns the NVML driver.
+//!
+//! NVML calls block, some for seconds, so none is made on the async side. It sends layouts to this thread, which executes them one
+//! after the other, and watches what the thread reads: the inventory, after each poll and after each GPU that was worked on.
+//!
+//! ```text
+//! uplink ──Desired──► thread ──Outcome──► uplink
+//!                       └─────Inventory──► uplink, /metrics, /readyz
+//! ```
+
+use std::{
+    ffi::OsString,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc as commands,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use mica_nvml::Driver;
+use mica_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{generation::Newest, inventory::Inventory, metrics::DriverMetrics};
+
+mod thread;
+
+use thread::Thread;
+
+/// What the thread works with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Name or path of the NVML library.
+    pub library: OsString,
+    /// Time between two reads of the inventory.
+    pub poll_interval: Duration,
+    /// The newest generation seen.
+    pub newest: Newest,
+    /// Where steps and outcomes are counted.
+    pub metrics: DriverMetrics,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Command {
+    /// Execute a layout.
+    Execute(v1::Desired),
+    /// End.
+    Stop,
+}
+
+/// What the async side holds of the running thread.
+#[derive(Debug)]
+pub struct Handle {
+    orders: Orders,
+    /// Tells by being closed.
+    ended: watch::Receiver<()>,
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Sends layouts to the thread and watches what it reads.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    commands: commands::Sender<Command>,
+    inventory: watch::Receiver<Arc<Inventory>>,
+    turned: watch::Receiver<Instant>,
+}
+
+impl Orders {
+    /// Has a layout executed, after those sent before. How it ended comes on the channel of [`start`].
+    ///
+    /// `Err` when the thread has ended.
+    pub fn execute(&self, desired: v1::Desired) -> Result<(), Ended> {
+        self.commands
+            .send(Command::Execute(desired))
+            .map_err(|_| Ended)
+    }
+
+    /// What was last read.
+    #[must_use]
+    pub fn inventory(&self) -> watch::Receiver<Arc<Inventory>> {
+        self.inventory.clone()
+    }
+
+    /// Time since the thread last finished a poll or a step.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.turned.borrow().elapsed()
+    }
+}
+
+/// The thread that owns NVML has ended.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the thread that owns NVML has ended; see the log before this line")]
+pub struct Ended;
+
+/// Opens NVML, finishes half-made GPU instances, reads the inventory, and goes on reading and executing on a thread of its own.
+/// Outcomes come on the channel, each after the inventory that shows what it led to.
+pub async fn start(
+    settings: Settings,
+) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<v1::Outcome>)> {
+    let (commands, received) = commands::channel();
+    let (outcomes, ended_layouts) = mpsc::unbounded_channel();
+    let (ready, opened) = oneshot::channel();
+    let (end, ended) = watch::channel(());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::Builder::new()
+        .name("nvml".to_owned())
+        .spawn(move || {
+            match Thread::open(settings, received, outcomes, stopped) {
+                Ok((thread, inventory, turned)) => {
+                    if ready.send(Ok((inventory, turned))).is_ok() {
+                        thread.run();
+                    }
+                }
+                // The one who waits for it has gone when this fails.
+                Err(error) => drop(ready.send(Err(error))),
+            }
+            drop(end);
+        })?;
+    let (inventory, turned) = opened.await.map_err(|_| Ended)??;
+    let handle = Handle {
+        orders: Orders {
+            commands,
+            inventory,
+            turned,
+        },
+        ended,
+        thread,
+        stop,
+    };
+    Ok((handle, ended_layouts))
+}
+
+impl Handle {
+    /// Sends layouts to the thread and watches what it reads.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    /// Returns when the thread has ended, which it does by itself only when it is broken.
+    pub async fn ended(&mut self) {
+        while self.ended.changed().await.is_ok() {}
+    }
+
+    /// Lets the thread finish the GPU it works on, and returns when it has ended.
+    pub async fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // When it cannot be told any more it has ended.
+        self.orders.commands.send(Command::Stop).unwrap_or_default();
+        self.ended().await;
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that owns NVML panicked");
+        }
+    }
+}
+
+/// Opens NVML and reads everything once, for `inspect`.
+pub fn look(library: &std::ffi::OsStr) -> Result<Inventory, mica_nvml::Error> {
+    let mut driver = Driver::open(library)?;
+    thread::read(&mut driver)
+}

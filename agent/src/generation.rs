@@ -1,0 +1,193 @@
+//! The newest generation this agent has seen, kept over restarts.
+//!
+//! It is on disk before the first step of a layout is taken: an agent that is killed in mid-step can then never be moved
+//! backwards by a late layout.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use mica_model::Generation;
+
+use crate::outcome::Refusal;
+
+/// The file's name in the state directory.
+const FILE: &str = "generation";
+
+/// Why the state cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory is not there and cannot be made.
+    #[error("cannot make the state directory {}: {source}; choose another with --state-dir", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is there and cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file holds something else than a number.
+    #[error(
+        "{} does not hold a generation but {content:?}: remove the file to begin anew, \
+         once no coordinator sends old layouts to this node",
+        .path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Its first characters.
+        content: String,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}; make its directory writable or choose another with --state-dir", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// The newest generation seen, and the file it is kept in.
+#[derive(Debug)]
+pub struct Newest {
+    path: PathBuf,
+    generation: Generation,
+}
+
+impl Newest {
+    /// Reads the state directory, which is made when it is missing. Writes it once, so that a directory that cannot be written is found
+    /// at start and not at the first layout.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(directory).map_err(|source| Error::Directory {
+            path: directory.to_owned(),
+            source,
+        })?;
+        let path = directory.join(FILE);
+        let generation = match fs::read(&path) {
+            Ok(content) => parse(&content).ok_or_else(|| Error::Corrupt {
+                path: path.clone(),
+                content: String::from_utf8_lossy(&content).chars().take(32).collect(),
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Generation::default(),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        write(&path, generation)?;
+        Ok(Self { path, generation })
+    }
+
+    /// The newest generation seen; 0 when none was.
+    #[must_use]
+    pub fn get(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether `asked` may be executed: only when it is newer than the newest seen.
+    pub fn admit(&self, asked: Generation) -> Result<(), Refusal> {
+        if asked > self.generation {
+            Ok(())
+        } else {
+            Err(Refusal::StaleGeneration {
+                asked,
+                newest: self.generation,
+            })
+        }
+    }
+
+    /// Keeps `generation` as the newest seen. When this fails the layout must not be executed.
+    pub fn advance(&mut self, generation: Generation) -> Result<(), Error> {
+        write(&self.path, generation)?;
+        self.generation = generation;
+        Ok(())
+    }
+}
+
+fn parse(content: &[u8]) -> Option<Generation> {
+    str::from_utf8(content)
+        .ok()?
+        .trim_end()
+        .parse()
+        .ok()
+        .map(Generation)
+}
+
+/// Replaces the file as a whole: a crash leaves the old one or the new one.
+fn write(path: &Path, generation: Generation) -> Result<(), Error> {
+    let replace = || {
+        let beside = path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        writeln!(file, "{generation}")?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        // The rename itself is on disk only when the directory is.
+        path.parent()
+            .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    replace().map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_kept_over_restarts_and_admits_only_newer_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().join("made/when/missing");
+        let mut newest = Newest::open(&directory).unwrap();
+        assert_eq!(newest.get(), Generation(0));
+        newest.admit(Generation(1)).unwrap();
+        newest.advance(Generation(41)).unwrap();
+        drop(newest);
+        let newest = Newest::open(&directory).unwrap();
+        assert_eq!(newest.get(), Generation(41));
+        newest.admit(Generation(42)).unwrap();
+        let refusal = newest.admit(Generation(41)).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "generation 41 is not newer than 41, the newest this agent has seen"
+        );
+    }
+
+    #[test]
+    fn a_corrupt_file_is_named_with_the_remedy() {
+        for content in ["", "forty-two\n", "-1", "99999999999999999999", "\u{0}"] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(FILE);
+            fs::write(&path, content).unwrap();
+            let error = Newest::open(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+            assert!(error.contains("remove the file"), "{error}");
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                content,
+                "it is left alone"
+            );
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_kept_is_found_at_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Newest::open(&file).unwrap_err().to_string();
+        assert!(error.contains("--state-dir"), "{error}");
+        // A directory in the place of the file it would write beside: as good as a read-only disk, also for root.
+        fs::create_dir(directory.path().join("generation.new")).unwrap();
+        let error = Newest::open(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("--state-dir"), "{error}");
+    }
+}

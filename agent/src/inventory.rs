@@ -1,0 +1,46 @@
+//! What the agent knows of its node at one moment.
+
+use std::collections::BTreeMap;
+
+use mica_model::{Generation, Gpu};
+use mica_nvml::{Activity, Versions};
+use mica_proto::v1;
+
+/// Everything read from the driver in one go, and the generations. Replaced as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inventory {
+    /// Versions of driver and NVML.
+    pub versions: Versions,
+    /// The GPUs in order of index. While NVML cannot be read they are those last seen, each with its fault set.
+    pub gpus: Vec<Gpu>,
+    /// Activity by UUID of the GPU and GPU instance id, where the architecture has it.
+    pub activity: BTreeMap<(String, u32), Activity>,
+    /// Why NVML cannot be read now.
+    pub fault: Option<String>,
+    /// The newest generation seen, over restarts.
+    pub seen: Generation,
+    /// The newest generation finished with, well or badly. After a restart nothing is under way, so that it is the newest seen.
+    pub finished: Generation,
+}
+
+impl Inventory {
+    /// The report to the coordinator.
+    #[must_use]
+    pub fn report(&self) -> v1::Report {
+        v1::Report {
+            driver_version: self.versions.driver.clone(),
+            nvml_version: self.versions.nvml.clone(),
+            generation: self.finished.0,
+            ..v1::Report::of_gpus(&self.gpus)
+        }
+    }
+
+    /// Marks everything as not readable: what is not seen counts as in use.
+    pub(crate) fn lose(&mut self, fault: &str) {
+        self.fault = Some(fault.to_owned());
+        self.activity.clear();
+        for gpu in &mut self.gpus {
+            gpu.fault = Some(fault.to_owned());
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What Prometheus scrapes: an own registry, and a struct per component that owns its part of it.
+//!
+//! Counters and histograms live on; everything that describes the present (GPUs, instances, generations) is written anew from the
+//! inventory at each scrape, so that the series of what has gone go with it. Every series carries the label `node`.
+
+use std::collections::HashMap;
+
+use mica_model::Gpu;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+use crate::{execute::Taken, inventory::Inventory, outcome::Ending};
+
+mod present;
+
+use present::Present;
+
+/// Registering a metric or writing the text failed.
+pub type Error = prometheus::Error;
+
+/// Labels that name a GPU.
+const GPU: [&str; 3] = ["gpu", "gpu_index", "model"];
+
+/// Seconds; a driver takes from milliseconds (simulated) to several seconds (a loaded node) for one change.
+const STEP_BUCKETS: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// All metrics of the agent.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    present: Present,
+    /// The metrics of the thread that owns NVML.
+    pub driver: DriverMetrics,
+    /// The metrics of the stream to the coordinator.
+    pub uplink: UplinkMetrics,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new(node: &str) -> Result<Self, Error> {
+        let labels = HashMap::from([("node".to_owned(), node.to_owned())]);
+        let registry = Registry::new_custom(Some("mica_agent".to_owned()), Some(labels))?;
+        Ok(Self {
+            present: Present::register(&registry)?,
+            driver: DriverMetrics::register(&registry)?,
+            uplink: UplinkMetrics::register(&registry)?,
+            registry,
+        })
+    }
+
+    /// The text of a scrape.
+    pub fn text(&self, inventory: &Inventory) -> Result<String, Error> {
+        self.present.set(inventory);
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// The values of the labels that name a GPU.
+#[derive(Clone, Debug, Default)]
+pub struct GpuLabels {
+    uuid: String,
+    index: String,
+    model: String,
+}
+
+impl GpuLabels {
+    /// Of a GPU.
+    #[must_use]
+    pub fn of(gpu: &Gpu) -> Self {
+        Self {
+            uuid: gpu.uuid.clone(),
+            index: gpu.index.to_string(),
+            model: gpu.product.clone(),
+        }
+    }
+
+    /// In the order of the names, followed by `more`.
+    fn and<'a, const N: usize>(&'a self, more: [&'a str; N]) -> Vec<&'a str> {
+        [&*self.uuid, &*self.index, &*self.model]
+            .into_iter()
+            .chain(more)
+            .collect()
+    }
+}
+
+/// Layouts, steps and failures.
+#[derive(Clone, Debug)]
+pub struct DriverMetrics {
+    layouts: IntCounterVec,
+    steps: HistogramVec,
+    failures: IntCounterVec,
+}
+
+impl DriverMetrics {
+    fn register(registry: &Registry) -> Result<Self, Error> {
+        let duration = HistogramOpts::new(
+            "step_duration_seconds",
+            "Time that a step of a layout took, last look and repeated attempts included.",
+        )
+        .buckets(STEP_BUCKETS.to_vec());
+        Ok(Self {
+            layouts: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "layouts_total",
+                        "Layouts of a GPU that were executed, by outcome: holds, refused (nothing was touched), rolled_back or failed.",
+                    ),
+                    &names(["outcome"]),
+                )?,
+            )?,
+            steps: register(registry, HistogramVec::new(duration, &names(["step"]))?)?,
+            failures: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "step_failures_total",
+                        "Steps that failed, by step and NVML return code; none where it was not NVML that failed.",
+                    ),
+                    &names(["step", "code"]),
+                )?,
+            )?,
+        })
+    }
+
+    /// Counts a step.
+    pub fn taken(&self, gpu: &GpuLabels, taken: &Taken) {
+        let step = taken.step.as_str();
+        self.steps
+            .with_label_values(&gpu.and([step]))
+            .observe(taken.duration.as_secs_f64());
+        if let Err(code) = taken.result {
+            let code = code.map_or_else(|| "none".to_owned(), |code| code.0.to_string());
+            self.failures
+                .with_label_values(&gpu.and([step, &*code]))
+                .inc();
+        }
+    }
+
+    /// Counts a layout that has ended.
+    pub fn ended(&self, gpu: &GpuLabels, ending: &Ending) {
+        self.layouts
+            .with_label_values(&gpu.and([ending.as_str()]))
+            .inc();
+    }
+}
+
+/// The stream to the coordinator.
+#[derive(Clone, Debug)]
+pub struct UplinkMetrics {
+    connected: IntGauge,
+    connections: IntCounter,
+    last_report: IntGauge,
+}
+
+impl UplinkMetrics {
+    fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            connected: register(
+                registry,
+                IntGauge::new(
+                    "coordinator_connected",
+                    "Whether the stream to the coordinator stands.",
+                )?,
+            )?,
+            connections: register(
+                registry,
+                IntCounter::new(
+                    "coordinator_connections_total",
+                    "Streams to the coordinator that were opened.",
+                )?,
+            )?,
+            last_report: register(
+                registry,
+                IntGauge::new(
+                    "last_report_timestamp_seconds",
+                    "When the last report was sent to the coordinator, in seconds since 1970. Reports are sent on changes only.",
+                )?,
+            )?,
+        })
+    }
+
+    /// The stream stands.
+    pub fn connected(&self) {
+        self.connected.set(1);
+        self.connections.inc();
+    }
+
+    /// The stream is gone.
+    pub fn disconnected(&self) {
+        self.connected.set(0);
+    }
+
+    /// A report was sent.
+    pub fn reported(&self) {
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default();
+        self.last_report
+            .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+}
+
+/// The labels of a GPU, followed by `more`.
+fn names<const N: usize>(more: [&'static str; N]) -> Vec<&'static str> {
+    GPU.into_iter().chain(more).collect()
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

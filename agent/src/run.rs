@@ -1,0 +1,103 @@
+//! `mica-agent run`: puts the parts together and keeps them going until a signal comes.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tracing::info;
+
+use crate::{
+    args::RunArgs, driver, generation::Newest, http, metrics::Metrics, output, uplink::Uplink,
+};
+
+/// A dead peer is found within the sum of the two.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+
+/// Serves the node until SIGTERM or SIGINT.
+pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let endpoint = endpoint(&args).await?;
+    let RunArgs {
+        node,
+        coordinator,
+        nvml,
+        state_dir,
+        http: address,
+        poll_interval,
+        ready_file,
+        insecure: _,
+        tls_ca: _,
+        tls_cert: _,
+        tls_key: _,
+    } = *args;
+    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), "mica-agent begins");
+    let metrics = Arc::new(Metrics::new(&node)?);
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for /metrics; choose another address with --http")
+    })?;
+    let (mut thread, outcomes) = driver::start(driver::Settings {
+        library: nvml.nvml_library,
+        poll_interval,
+        newest: Newest::open(&state_dir)?,
+        metrics: metrics.driver.clone(),
+    })
+    .await?;
+    let uplink = Uplink {
+        endpoint,
+        node,
+        orders: thread.orders(),
+        outcomes,
+        metrics: metrics.uplink.clone(),
+    };
+    let orders = thread.orders();
+    let address = listener.local_addr()?;
+    let web = axum::serve(listener, http::router(http::Sources { metrics, orders }));
+    info!(http = %address, "serving /metrics, /livez and /readyz");
+    if let Some(file) = ready_file {
+        output::ready(&file, address)?;
+    }
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = uplink.run() => Err(ended.into()),
+        () = thread.ended() => Err(driver::Ended.into()),
+        served = async { web.await } => served.context("the HTTP server ended"),
+    };
+    info!("stopping: the GPU that is worked on is finished first");
+    thread.stop().await;
+    result
+}
+
+/// Where the coordinator is and how to speak to it.
+async fn endpoint(args: &RunArgs) -> anyhow::Result<Endpoint> {
+    let endpoint = Endpoint::from(args.coordinator.clone())
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_while_idle(true);
+    let Some(authorities) = &args.tls_ca else {
+        return Ok(endpoint);
+    };
+    let mut tls =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(authorities).await?));
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        tls = tls.identity(Identity::from_pem(
+            read(certificate).await?,
+            read(key).await?,
+        ));
+    }
+    endpoint
+        .tls_config(tls)
+        .context("--tls-ca, --tls-cert or --tls-key does not hold what it should")
+}
+
+async fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    tokio::fs::read(file)
+        .await
+        .with_context(|| format!("cannot read {}", file.display()))
+}

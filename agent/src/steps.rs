@@ -1,0 +1,203 @@
+//! The way of one GPU from what is there to what is wanted. Pure: no driver, no clock.
+
+use mica_model::{Board, Gpu, Instance, Layout, MigMode, Slice};
+
+use crate::outcome::{Busy, Refusal, StepKind};
+
+#[cfg(test)]
+mod tests;
+
+/// One change of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Switch MIG mode on.
+    EnableMig,
+    /// Destroy the compute instance `ci` of GPU instance `gi`.
+    DestroyComputeInstance {
+        /// GPU instance id.
+        gi: u32,
+        /// Compute instance id.
+        ci: u32,
+        /// What `gi` stands for: ids are reused at once, so that the id alone does not say.
+        slice: Slice,
+    },
+    /// Destroy the GPU instance `gi`, which has no compute instance.
+    DestroyGpuInstance {
+        /// GPU instance id.
+        gi: u32,
+        /// What `gi` stands for.
+        slice: Slice,
+    },
+    /// Create a GPU instance at its place.
+    CreateGpuInstance {
+        /// Profile and place.
+        slice: Slice,
+    },
+    /// Create the compute instance that fills the GPU instance at this place.
+    CreateComputeInstance {
+        /// Profile and place.
+        slice: Slice,
+    },
+}
+
+impl Step {
+    /// What kind of step it is.
+    #[must_use]
+    pub fn kind(self) -> StepKind {
+        match self {
+            Self::EnableMig => StepKind::EnableMig,
+            Self::DestroyComputeInstance { .. } => StepKind::DestroyComputeInstance,
+            Self::DestroyGpuInstance { .. } => StepKind::DestroyGpuInstance,
+            Self::CreateGpuInstance { .. } => StepKind::CreateGpuInstance,
+            Self::CreateComputeInstance { .. } => StepKind::CreateComputeInstance,
+        }
+    }
+}
+
+/// The fewest steps from `actual` to `desired`, or why none may be taken.
+///
+/// A slice that is wanted and there is left alone. Half-made GPU instances get their compute instance when wanted and go when not.
+/// All destroys come before all creates, and creates come largest first. A compute instance follows its GPU instance at once, so
+/// that a crash finds at most one half-made GPU instance.
+pub fn steps(actual: &Gpu, desired: &Layout) -> Result<Vec<Step>, Refusal> {
+    if let Some(fault) = &actual.fault {
+        return Err(Refusal::Faulted(fault.clone()));
+    }
+    if is_made(actual, desired) {
+        return Ok(Vec::new());
+    }
+    check(actual, desired)?;
+    let (staying, leaving): (Vec<_>, Vec<_>) = actual
+        .instances
+        .iter()
+        .partition(|instance| desired.0.contains(&instance.slice));
+    let busy = busy(leaving.iter().copied(), actual.board.as_deref());
+    if !busy.is_empty() {
+        return Err(Refusal::InUse(busy));
+    }
+    let mut steps = Vec::new();
+    if actual.mig_mode == MigMode::Disabled {
+        steps.push(Step::EnableMig);
+    }
+    steps.extend(leaving.into_iter().flat_map(destroy));
+    steps.extend(
+        staying
+            .iter()
+            .filter(|instance| instance.compute.is_none())
+            .map(|instance| Step::CreateComputeInstance {
+                slice: instance.slice,
+            }),
+    );
+    steps.extend(missing(actual, desired).into_iter().flat_map(|slice| {
+        [
+            Step::CreateGpuInstance { slice },
+            Step::CreateComputeInstance { slice },
+        ]
+    }));
+    Ok(steps)
+}
+
+/// Whether exactly the slices of `layout` stand, each with its compute instance.
+#[must_use]
+pub fn is_made(gpu: &Gpu, layout: &Layout) -> bool {
+    gpu.instances
+        .iter()
+        .all(|instance| instance.compute.is_some())
+        && gpu.layout() == *layout
+}
+
+/// The slices that somebody can use: those whose GPU instance has its compute instance.
+#[must_use]
+pub fn usable(gpu: &Gpu) -> Layout {
+    gpu.instances
+        .iter()
+        .filter(|instance| instance.compute.is_some())
+        .map(|instance| instance.slice)
+        .collect()
+}
+
+/// As much of `former` as can stand beside what may not be destroyed now: where the way back is blocked, it is gone as far as it goes.
+#[must_use]
+pub fn restorable(now: &Gpu, former: &Layout) -> Layout {
+    let kept: Layout = now
+        .instances
+        .iter()
+        .filter(|instance| !instance.in_use.is_idle())
+        .map(|instance| instance.slice)
+        .collect();
+    let Some(board) = &now.board else {
+        return kept;
+    };
+    former.0.iter().fold(kept, |kept, &slice| {
+        let mut more = kept.clone();
+        more.0.insert(slice);
+        if board.check(&more).is_ok() {
+            more
+        } else {
+            kept
+        }
+    })
+}
+
+/// Whether the GPU can be cut into `desired` at all, and now.
+fn check(actual: &Gpu, desired: &Layout) -> Result<(), Refusal> {
+    let unsupported = || Refusal::MigUnsupported {
+        product: actual.product.clone(),
+    };
+    let board = actual.board.as_deref().ok_or_else(unsupported)?;
+    board
+        .check(desired)
+        .map_err(|error| Refusal::IllegalLayout(error.to_string()))?;
+    match actual.mig_mode {
+        MigMode::Unsupported => Err(unsupported()),
+        pending @ (MigMode::PendingEnable | MigMode::PendingDisable) => {
+            Err(Refusal::ResetRequired(pending))
+        }
+        MigMode::Disabled if !actual.pids.is_empty() => {
+            Err(Refusal::MigModeHeld(actual.pids.clone()))
+        }
+        MigMode::Disabled | MigMode::Enabled => Ok(()),
+    }
+}
+
+/// Those of `leaving` that may not go.
+pub(crate) fn busy<'gpu>(
+    leaving: impl IntoIterator<Item = &'gpu Instance>,
+    board: Option<&Board>,
+) -> Vec<Busy> {
+    let profile =
+        |id| board.map_or_else(|| format!("profile {id}"), |board| board.profile_name(id));
+    leaving
+        .into_iter()
+        .filter(|instance| !instance.in_use.is_idle())
+        .map(|instance| Busy {
+            gi: instance.gi,
+            profile: profile(instance.slice.profile),
+            placement: instance.slice.placement,
+            in_use: instance.in_use.clone(),
+        })
+        .collect()
+}
+
+fn destroy(instance: &Instance) -> impl Iterator<Item = Step> + use<> {
+    let (gi, slice) = (instance.gi, instance.slice);
+    let compute = instance
+        .compute
+        .as_ref()
+        .map(|compute| Step::DestroyComputeInstance {
+            gi,
+            ci: compute.id,
+            slice,
+        });
+    compute
+        .into_iter()
+        .chain([Step::DestroyGpuInstance { gi, slice }])
+}
+
+/// Slices that are wanted and not there, largest first, then by place.
+fn missing(actual: &Gpu, desired: &Layout) -> Vec<Slice> {
+    let there = actual.layout();
+    let mut missing: Vec<_> = desired.0.difference(&there.0).copied().collect();
+    missing.sort_by_key(|slice| (std::cmp::Reverse(slice.placement.size), *slice));
+    missing
+}

@@ -1,0 +1,291 @@
+use std::sync::Arc;
+
+use mica_model::{ComputeInstance, Engines, Placement, Profile, ProfileId, Use};
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+/// The A100's profiles, media engines reduced to the one that makes `+me` unique.
+fn board() -> Board {
+    let profile = |id, name: &str, slices, max_instances, starts: &[u32], size, ofa| Profile {
+        id: ProfileId(id),
+        name: name.to_owned(),
+        slices,
+        max_instances,
+        memory_mib: 4_864 * u64::from(size),
+        multiprocessors: 14 * slices,
+        engines: Engines {
+            ofa,
+            ..Engines::default()
+        },
+        placements: starts
+            .iter()
+            .map(|&start| Placement { start, size })
+            .collect(),
+    };
+    let ones: Vec<u32> = (0..7).collect();
+    Board::new(
+        "NVIDIA A100-SXM4-40GB".to_owned(),
+        vec![
+            profile(19, "1g.5gb", 1, 7, &ones, 1, 0),
+            profile(20, "1g.5gb+me", 1, 1, &ones, 1, 1),
+            profile(15, "1g.10gb", 1, 4, &[0, 2, 4, 6], 2, 0),
+            profile(14, "2g.10gb", 2, 3, &[0, 2, 4], 2, 0),
+            profile(9, "3g.20gb", 3, 2, &[0, 4], 4, 0),
+            profile(5, "4g.20gb", 4, 1, &[0], 4, 0),
+            profile(0, "7g.40gb", 7, 1, &[0], 8, 1),
+        ],
+    )
+}
+
+fn slice(profile: u32, start: u32, size: u32) -> Slice {
+    Slice {
+        profile: ProfileId(profile),
+        placement: Placement { start, size },
+    }
+}
+
+fn instance(gi: u32, slice: Slice) -> Instance {
+    Instance {
+        gi,
+        slice,
+        compute: Some(ComputeInstance {
+            id: 0,
+            uuid: format!("MIG-{gi}"),
+        }),
+        in_use: Use::Idle,
+        memory_used_bytes: 0,
+        memory_total_bytes: 0,
+    }
+}
+
+fn gpu(instances: Vec<Instance>) -> Gpu {
+    Gpu {
+        uuid: "GPU-1".to_owned(),
+        index: 0,
+        product: "NVIDIA A100-SXM4-40GB".to_owned(),
+        memory_mib: 40_960,
+        mig_mode: MigMode::Enabled,
+        board: Some(Arc::new(board())),
+        instances,
+        pids: Vec::new(),
+        fault: None,
+    }
+}
+
+fn layout(slices: &[Slice]) -> Layout {
+    slices.iter().copied().collect()
+}
+
+/// Takes a step on a model of a GPU, and minds what the driver would mind.
+fn take(gpu: &mut Gpu, step: Step) {
+    let position = |gpu: &Gpu, wanted: Slice| {
+        gpu.instances
+            .iter()
+            .position(|instance| instance.slice == wanted)
+            .expect("a step names an instance that stands")
+    };
+    if step != Step::EnableMig {
+        assert_eq!(gpu.mig_mode, MigMode::Enabled, "{step:?} without MIG mode");
+    }
+    match step {
+        Step::EnableMig => gpu.mig_mode = MigMode::Enabled,
+        Step::DestroyComputeInstance { gi, ci, slice } => {
+            let at = position(gpu, slice);
+            let instance = &mut gpu.instances[at];
+            assert!(instance.in_use.is_idle(), "{step:?} on one in use");
+            assert_eq!(instance.gi, gi);
+            assert_eq!(instance.compute.take().map(|compute| compute.id), Some(ci));
+        }
+        Step::DestroyGpuInstance { gi, slice } => {
+            let instance = gpu.instances.remove(position(gpu, slice));
+            assert!(instance.in_use.is_idle(), "{step:?} on one in use");
+            assert_eq!((instance.gi, instance.compute), (gi, None));
+        }
+        Step::CreateGpuInstance { slice } => {
+            let gi = gpu.instances.iter().map(|known| known.gi + 1).max();
+            let mut made = instance(gi.unwrap_or(0), slice);
+            made.compute = None;
+            gpu.instances.push(made);
+            let board = gpu.board.as_ref().unwrap();
+            assert_eq!(board.check(&gpu.layout()), Ok(()), "{step:?}");
+        }
+        Step::CreateComputeInstance { slice } => {
+            let at = position(gpu, slice);
+            let compute = ComputeInstance {
+                id: 0,
+                uuid: String::new(),
+            };
+            assert_eq!(gpu.instances[at].compute.replace(compute), None);
+        }
+    }
+}
+
+/// A legal layout: slices are tried in the order of the picks and kept when they fit.
+fn any_layout() -> impl Strategy<Value = Layout> {
+    let slices = board().slices();
+    let picks = prop::collection::vec(0..slices.len(), 0..12);
+    picks.prop_map(move |picks| {
+        let board = board();
+        picks.into_iter().fold(Layout::default(), |kept, pick| {
+            let mut more = kept.clone();
+            more.0.insert(slices[pick]);
+            if board.check(&more).is_ok() {
+                more
+            } else {
+                kept
+            }
+        })
+    })
+}
+
+/// How an instance is found: with its compute instance or not, and in use or not.
+fn any_state() -> impl Strategy<Value = (bool, Use)> {
+    prop_oneof![
+        6 => Just((true, Use::Idle)),
+        2 => Just((false, Use::Idle)),
+        1 => Just((true, Use::Processes(vec![7, 8]))),
+        1 => Just((true, Use::Unknown("NVML is silent".to_owned()))),
+    ]
+}
+
+fn any_gpu() -> impl Strategy<Value = Gpu> {
+    (any_layout(), prop::collection::vec(any_state(), 8)).prop_map(|(layout, states)| {
+        let instances = layout.0.into_iter().zip(states).zip(1..);
+        let instances = instances.map(|((slice, (made, in_use)), gi)| {
+            let mut found = instance(gi, slice);
+            found.in_use = in_use;
+            found.compute = found.compute.filter(|_| made);
+            found
+        });
+        gpu(instances.collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_steps_lead_to_the_layout_and_spare_what_is_in_use(actual in any_gpu(), desired in any_layout()) {
+        match steps(&actual, &desired) {
+            Ok(steps) => {
+                let mut model = actual.clone();
+                steps.iter().for_each(|&step| take(&mut model, step));
+                prop_assert!(is_made(&model, &desired));
+                // Minimal: what is wanted and stands is in no step but the one that finishes it.
+                for known in actual.instances.iter().filter(|known| desired.0.contains(&known.slice)) {
+                    prop_assert!(model.instances.iter().any(|now| (now.gi, now.slice) == (known.gi, known.slice)));
+                }
+            }
+            Err(Refusal::InUse(busy)) => {
+                prop_assert!(!busy.is_empty());
+                for busy in busy {
+                    prop_assert!(!busy.in_use.is_idle());
+                    let named = actual.instances.iter().find(|known| known.gi == busy.gi).unwrap();
+                    prop_assert!(!desired.0.contains(&named.slice));
+                }
+            }
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+
+    #[test]
+    fn destroys_come_first_and_creates_come_largest_first(actual in any_gpu(), desired in any_layout()) {
+        let steps = steps(&actual, &desired).unwrap_or_default();
+        let kinds: Vec<_> = steps.iter().map(|step| step.kind()).collect();
+        let is_destroy = |kind: &StepKind| matches!(kind, StepKind::DestroyComputeInstance | StepKind::DestroyGpuInstance);
+        prop_assert!(kinds.is_sorted_by_key(|kind| !is_destroy(kind)));
+        let sizes = steps.iter().filter_map(|step| match step {
+            Step::CreateGpuInstance { slice } => Some(slice.placement.size),
+            _ => None,
+        });
+        prop_assert!(sizes.rev().is_sorted());
+    }
+
+    #[test]
+    fn what_can_be_restored_never_touches_what_is_in_use(now in any_gpu(), former in any_layout()) {
+        let target = restorable(&now, &former);
+        prop_assert!(steps(&now, &target).is_ok());
+        if now.instances.iter().all(|instance| instance.in_use.is_idle()) {
+            prop_assert_eq!(target, former);
+        }
+    }
+}
+
+#[test]
+fn a_mode_that_is_off_is_switched_on_only_for_slices() {
+    let off = Gpu {
+        mig_mode: MigMode::Disabled,
+        ..gpu(vec![])
+    };
+    assert_eq!(steps(&off, &layout(&[])), Ok(vec![]));
+    let wanted = slice(9, 4, 4);
+    assert_eq!(
+        steps(&off, &layout(&[wanted])),
+        Ok(vec![
+            Step::EnableMig,
+            Step::CreateGpuInstance { slice: wanted },
+            Step::CreateComputeInstance { slice: wanted }
+        ])
+    );
+}
+
+#[test]
+fn a_half_made_instance_is_finished_or_goes() {
+    let half = slice(9, 0, 4);
+    let mut found = instance(3, half);
+    found.compute = None;
+    let found = gpu(vec![found]);
+    assert_eq!(
+        steps(&found, &layout(&[half])),
+        Ok(vec![Step::CreateComputeInstance { slice: half }])
+    );
+    assert_eq!(
+        steps(&found, &layout(&[])),
+        Ok(vec![Step::DestroyGpuInstance { gi: 3, slice: half }])
+    );
+}
+
+#[rstest]
+#[case::in_use(
+    |gpu: &mut Gpu| gpu.instances[0].in_use = Use::Processes(vec![7, 8]),
+    "GPU instance 1 (1g.5gb at 0:1) is in use: processes 7, 8 are on it"
+)]
+#[case::use_unknown(
+    |gpu: &mut Gpu| gpu.instances[0].in_use = Use::Unknown("the process list of NVML is silent".to_owned()),
+    "GPU instance 1 (1g.5gb at 0:1) may be in use: the process list of NVML is silent"
+)]
+#[case::unsupported(
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Unsupported; gpu.board = None; },
+    "NVIDIA A100-SXM4-40GB has no MIG"
+)]
+#[case::held(
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.instances.clear(); gpu.pids = vec![9]; },
+    "MIG mode is off and cannot be enabled while process 9 is on the GPU; it is tried again with the next layout"
+)]
+#[case::pending_enable(
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.instances.clear(); },
+    "MIG mode is pending-enable: reset the GPU or reboot the node"
+)]
+#[case::pending_disable(
+    |gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingDisable,
+    "MIG mode is pending-disable: reset the GPU or reboot the node"
+)]
+#[case::faulted(
+    |gpu: &mut Gpu| gpu.fault = Some("it fell off the bus".to_owned()),
+    "the GPU cannot be used: it fell off the bus"
+)]
+fn refusals_say_what_holds_the_gpu_up(#[case] change: fn(&mut Gpu), #[case] words: &str) {
+    let mut actual = gpu(vec![instance(1, slice(19, 0, 1))]);
+    change(&mut actual);
+    let refusal = steps(&actual, &layout(&[slice(9, 0, 4)])).unwrap_err();
+    assert_eq!(refusal.to_string(), words);
+}
+
+#[rstest]
+#[case::overlap(&[slice(9, 0, 4), slice(19, 3, 1)], "the layout is not legal: profile 1g.5gb at 3:1 overlaps another slice")]
+#[case::place(&[slice(9, 1, 4)], "the layout is not legal: profile 3g.20gb cannot be placed at 1:4")]
+#[case::profile(&[slice(77, 0, 1)], "the layout is not legal: NVIDIA A100-SXM4-40GB has no GPU instance profile 77")]
+fn an_illegal_layout_is_refused(#[case] wanted: &[Slice], #[case] words: &str) {
+    let refusal = steps(&gpu(vec![]), &layout(wanted)).unwrap_err();
+    assert_eq!(refusal.to_string(), words);
+}

@@ -1,0 +1,89 @@
+//! Names of things, all computed from a seed: the same node always has the same UUIDs.
+//!
+//! As in the kernel driver, a MIG device's UUID is a hash of its GPU and instance ids: one created again under the same ids
+//! has the same UUID. Clients must not take a UUID for an instance's life.
+
+use std::fmt::Write as _;
+
+/// FNV-1a, 64 bit. Not for security: it only has to be stable and to spread.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Finishes a hash so that inputs that differ little give outputs that differ much (splitmix64).
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A UUID of the shape of version 5 (hash of a name).
+fn uuid(name: &[u8]) -> [u8; 16] {
+    let high = mix(hash(name));
+    let bytes = (u128::from(high) << 64) | u128::from(mix(high ^ 0x5bd1_e995));
+    let version = 0xf_u128 << 76;
+    let variant = 0x3_u128 << 62;
+    ((bytes & !version & !variant) | (0x5 << 76) | (0x2 << 62)).to_be_bytes()
+}
+
+/// UUID of a GPU of the node with this seed.
+pub(crate) fn gpu_uuid(seed: u64, index: u64, board: &str) -> [u8; 16] {
+    let mut name = board.as_bytes().to_vec();
+    name.extend(seed.to_be_bytes());
+    name.extend(index.to_be_bytes());
+    uuid(&name)
+}
+
+/// UUID of a MIG device.
+pub(crate) fn mig_uuid(gpu: [u8; 16], gi: u8, ci: u8) -> [u8; 16] {
+    let mut name = gpu.to_vec();
+    name.extend([gi, ci]);
+    uuid(&name)
+}
+
+/// A UUID in text with the driver's prefix, `GPU` or `MIG`.
+pub(crate) fn uuid_text(prefix: &str, uuid: [u8; 16]) -> String {
+    let mut text = format!("{prefix}-");
+    for (i, byte) in uuid.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Serial number of a board: 13 digits, as on the label.
+pub(crate) fn serial(gpu: [u8; 16]) -> String {
+    format!("{:013}", hash(&gpu) % 10_000_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_have_the_shape_of_version_5_and_differ() {
+        let gpu = gpu_uuid(1, 0, "a100-40gb");
+        let text = uuid_text("GPU", gpu);
+        assert_eq!(text.len(), 40, "{text}");
+        assert_eq!(text.as_bytes()[18], b'5', "{text}");
+        assert!(b"89ab".contains(&text.as_bytes()[23]), "{text}");
+        let mut all: Vec<_> = (0..15)
+            .flat_map(|gi| (0..8).map(move |ci| mig_uuid(gpu, gi, ci)))
+            .collect();
+        all.extend([
+            gpu,
+            gpu_uuid(1, 1, "a100-40gb"),
+            gpu_uuid(2, 0, "a100-40gb"),
+            gpu_uuid(1, 0, "a30-24gb"),
+        ]);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 124);
+    }
+}

@@ -1,0 +1,188 @@
+//! State that processes share: a mapped file of words, read without locks.
+//!
+//! The file holds [`Cell`]s. A cell has a sequence number and two copies of its value; the copy in force is the one that the
+//! number's lowest bit names. A writer (there is one at a time, see [`crate::store`]) fills the other copy and then adds one
+//! to the number: killed at any moment, it leaves the old value or the new one. A reader copies the value in force and
+//! starts again when the number has moved meanwhile, since the copy it read may then have been overwritten.
+#![allow(
+    unsafe_code,
+    reason = "the mapped file is seen as a slice of atomic words"
+)]
+
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use bytemuck::Pod;
+use memmap2::{MmapOptions, MmapRaw};
+
+const WORD: usize = size_of::<u64>();
+
+/// A mapped file.
+#[derive(Debug)]
+pub(crate) struct Words {
+    map: MmapRaw,
+}
+
+impl Words {
+    /// Maps a file of `words` words; the file must be at least that long, and must not be cut while mapped.
+    pub(crate) fn map(file: &File, words: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(words * WORD).map_raw(file)?;
+        Ok(Self { map })
+    }
+
+    fn slice(&self) -> &[AtomicU64] {
+        let start = self.map.as_ptr().cast::<AtomicU64>();
+        // SAFETY: the mapping is page-aligned, `len` bytes long and lives as long as `self`; every access by every process
+        // goes through these atomic words, and any bit pattern is a valid word.
+        unsafe { std::slice::from_raw_parts(start, self.map.len() / WORD) }
+    }
+
+    /// One word, or 0 behind the end.
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        self.slice()
+            .get(index)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Sets one word.
+    pub(crate) fn store(&self, index: usize, value: u64) {
+        if let Some(word) = self.slice().get(index) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+/// A value of type `T` at a fixed place of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell<T> {
+    at: usize,
+    value: PhantomData<T>,
+}
+
+impl<T: Pod> Cell<T> {
+    const VALUE_WORDS: usize = {
+        assert!(size_of::<T>().is_multiple_of(WORD) && align_of::<T>() <= WORD);
+        size_of::<T>() / WORD
+    };
+
+    /// Words of a cell: the sequence number and both copies.
+    pub(crate) const WORDS: usize = 1 + 2 * Self::VALUE_WORDS;
+
+    pub(crate) const fn at(word: usize) -> Self {
+        Self {
+            at: word,
+            value: PhantomData,
+        }
+    }
+
+    fn copy(self, words: &Words, sequence: u64) -> &[AtomicU64] {
+        let first = self.at
+            + 1
+            + if sequence.is_multiple_of(2) {
+                0
+            } else {
+                Self::VALUE_WORDS
+            };
+        words
+            .slice()
+            .get(first..first + Self::VALUE_WORDS)
+            .unwrap_or(&[])
+    }
+
+    fn sequence(self, words: &Words) -> Option<&AtomicU64> {
+        words.slice().get(self.at)
+    }
+
+    /// The value in force.
+    pub(crate) fn read(self, words: &Words) -> T {
+        let mut value = T::zeroed();
+        let Some(sequence) = self.sequence(words) else {
+            return value;
+        };
+        loop {
+            let before = sequence.load(Ordering::Acquire);
+            let copy = self.copy(words, before);
+            for (to, from) in bytemuck::cast_slice_mut::<T, u64>(std::slice::from_mut(&mut value))
+                .iter_mut()
+                .zip(copy)
+            {
+                *to = from.load(Ordering::Relaxed);
+            }
+            // Pairs with the fence in `write`: whoever saw a word of a later write also sees the later number.
+            fence(Ordering::Acquire);
+            if sequence.load(Ordering::Relaxed) == before {
+                return value;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Puts a new value in force. Only one writer at a time may do so.
+    pub(crate) fn write(self, words: &Words, value: &T) {
+        let Some(sequence) = self.sequence(words) else {
+            return;
+        };
+        let next = sequence.load(Ordering::Acquire).wrapping_add(1);
+        fence(Ordering::Release);
+        let from = bytemuck::cast_slice::<T, u64>(std::slice::from_ref(value));
+        for (to, &from) in self.copy(words, next).iter().zip(from) {
+            to.store(from, Ordering::Relaxed);
+        }
+        sequence.store(next, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+    #[repr(C)]
+    struct Many([u64; 64]);
+
+    fn mapped() -> Words {
+        let file = tempfile::tempfile().unwrap();
+        let words = Cell::<Many>::WORDS;
+        file.set_len(u64::try_from(words * WORD).unwrap()).unwrap();
+        Words::map(&file, words).unwrap()
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_write() {
+        let words = mapped();
+        let cell = Cell::<Many>::at(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for i in 1..=50_000 {
+                    cell.write(&words, &Many([i; 64]));
+                }
+            });
+            let mut last = 0;
+            while last < 50_000 {
+                let Many(read) = cell.read(&words);
+                assert!(read.iter().all(|&word| word == read[0]), "torn: {read:?}");
+                assert!(read[0] >= last, "went back from {last} to {}", read[0]);
+                last = read[0];
+            }
+        });
+    }
+
+    #[test]
+    fn a_write_that_dies_half_way_changes_nothing() {
+        let words = mapped();
+        let cell = Cell::<Many>::at(0);
+        cell.write(&words, &Many([7; 64]));
+        // What a writer leaves behind that is killed before it adds one to the number.
+        let hidden = cell.copy(&words, 2);
+        for word in hidden.iter().take(30) {
+            word.store(8, Ordering::Relaxed);
+        }
+        assert_eq!(cell.read(&words), Many([7; 64]));
+        cell.write(&words, &Many([9; 64]));
+        assert_eq!(cell.read(&words), Many([9; 64]));
+    }
+}

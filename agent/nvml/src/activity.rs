@@ -122,21 +122,24 @@ fn identity(
 }
 
 fn compare(nvml: &Nvml, from: &StoredSample, to: &StoredSample) -> Result<Activity, Error> {
-    let metric = |id| -> Result<Option<f64>, Error> {
-        let results = wrapped("nvmlGpmMetricsGet", || {
-            gpm_metrics_get(nvml, &from.get(), &to.get(), &[id])
-        })?;
-        Ok(results
-            .into_iter()
-            .next()
-            .and_then(Result::ok)
-            .and_then(|result| fraction(result.value)))
-    };
+    let metrics = [
+        GpmMetricId::GraphicsUtil,
+        GpmMetricId::SmUtil,
+        GpmMetricId::AnyTensorUtil,
+        GpmMetricId::DramBwUtil,
+    ];
+    // In the order asked for; each has a return code of its own.
+    let mut values = wrapped("nvmlGpmMetricsGet", || {
+        gpm_metrics_get(nvml, &from.get(), &to.get(), &metrics)
+    })?
+    .into_iter()
+    .map(|metric| fraction(metric.ok()?.value));
+    let mut next = || values.next().flatten();
     Ok(Activity {
-        graphics: metric(GpmMetricId::GraphicsUtil)?,
-        multiprocessors: metric(GpmMetricId::SmUtil)?,
-        tensor: metric(GpmMetricId::AnyTensorUtil)?,
-        memory_bandwidth: metric(GpmMetricId::DramBwUtil)?,
+        graphics: next(),
+        multiprocessors: next(),
+        tensor: next(),
+        memory_bandwidth: next(),
     })
 }
 

@@ -68,6 +68,16 @@ pub enum Error {
         /// What is wrong with the answer.
         problem: String,
     },
+    /// The driver is too old to describe a GPU that is not in MIG mode.
+    #[error(
+        "{call}: this driver describes what the GPU can be cut into only while MIG mode is on; turn it on with `nvidia-smi -i {gpu} -mig 1` or install a newer driver"
+    )]
+    NeedsMigMode {
+        /// Name of the NVML call.
+        call: &'static str,
+        /// UUID of the GPU.
+        gpu: String,
+    },
     /// No compute instance profile fills the GPU instance.
     #[error("GPU instance {gi} of {gpu} offers no compute instance of all its {slices} slices")]
     NoFullComputeInstance {
@@ -99,6 +109,7 @@ impl Error {
             | Self::NotNvml { .. }
             | Self::MissingSymbol { .. }
             | Self::Answer { .. }
+            | Self::NeedsMigMode { .. }
             | Self::NoFullComputeInstance { .. } => None,
         }
     }
@@ -108,9 +119,10 @@ impl Error {
     pub fn call(&self) -> Option<&'static str> {
         match self {
             Self::Init { .. } => Some("nvmlInit_v2"),
-            Self::MissingSymbol { call } | Self::Call { call, .. } | Self::Answer { call, .. } => {
-                Some(call)
-            }
+            Self::MissingSymbol { call }
+            | Self::Call { call, .. }
+            | Self::Answer { call, .. }
+            | Self::NeedsMigMode { call, .. } => Some(call),
             Self::LibraryNotFound { .. }
             | Self::NotALibrary { .. }
             | Self::NotNvml { .. }
@@ -213,5 +225,66 @@ fn failure(error: NvmlError) -> Failure {
         Failure::Other(error)
     } else {
         Failure::Code(Code(nvmlReturn_t::from(error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_survive_the_wrapper_also_those_it_does_not_know() {
+        for code in (1..=30).chain([999, 1234]) {
+            let error = Error::wrapped("nvmlX", NvmlError::from(code));
+            assert_eq!(error.code(), Some(Code(code)));
+            assert_eq!(error.call(), Some("nvmlX"));
+        }
+    }
+
+    #[test]
+    fn the_wrappers_own_errors_carry_no_code() {
+        let utf8 = String::from_utf8(vec![0xff]).unwrap_err().utf8_error();
+        let error = Error::wrapped("nvmlX", NvmlError::Utf8Error(utf8));
+        assert_eq!(error.code(), None);
+        assert_eq!(
+            error.to_string(),
+            "nvmlX: could not interpret string as utf-8"
+        );
+        let error = Error::wrapped("nvmlX", NvmlError::FailedToLoadSymbol(String::new()));
+        assert!(error.is_missing(), "{error}");
+    }
+
+    #[test]
+    fn messages_name_call_words_code_and_remedy() {
+        let say = |code| {
+            Error::Call {
+                call: "nvmlX",
+                code,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            say(Code::INSUFFICIENT_RESOURCES),
+            "nvmlX: Insufficient Resources (23)"
+        );
+        assert_eq!(
+            say(Code::RESET_REQUIRED),
+            "nvmlX: GPU requires reset (16); reset the GPU or reboot the node"
+        );
+        assert_eq!(say(Code(1234)), "nvmlX: Unknown Error (1234)");
+    }
+
+    #[test]
+    fn a_lost_gpu_does_not_make_the_session_stale() {
+        let stale: Vec<_> = (0..=30)
+            .filter(|&code| {
+                Error::Call {
+                    call: "nvmlX",
+                    code: Code(code),
+                }
+                .is_stale()
+            })
+            .collect();
+        assert_eq!(stale, [1, 9, 18]);
     }
 }

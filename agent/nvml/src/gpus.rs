@@ -46,7 +46,9 @@ pub(crate) fn read(device: &Device<'_>, gpu: &mut Gpu, boards: &mut Boards) -> R
         // Until it is known: a board that can be cut into nothing.
         let unknown = || Arc::new(Board::new(gpu.product.clone(), Vec::new()));
         gpu.board.get_or_insert_with(unknown);
-        let known = boards.of(device, &gpu.uuid, mig_on)?;
+        let known = boards
+            .of(device, &gpu.uuid, mig_on)
+            .map_err(|error| explain(error, &gpu.uuid, mig_on))?;
         gpu.board = Some(Arc::clone(&known.board));
         if mig_on {
             let mut tries = 1;
@@ -66,6 +68,17 @@ pub(crate) fn read(device: &Device<'_>, gpu: &mut Gpu, boards: &mut Boards) -> R
         gpu.pids = pids.into_iter().collect();
     }
     Ok(())
+}
+
+/// Says what "not supported" means when it is only the mode that is missing.
+fn explain(error: Error, uuid: &str, mig_on: bool) -> Error {
+    match (error.code(), error.call()) {
+        (Some(Code::NOT_SUPPORTED), Some(call)) if !mig_on => Error::NeedsMigMode {
+            call,
+            gpu: uuid.to_owned(),
+        },
+        _ => error,
+    }
 }
 
 /// MIG mode of a GPU, in force and pending.

@@ -1,6 +1,6 @@
 //! Reading the instances of a GPU.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use mica_model::{ComputeInstance, Instance, Use};
 use nvml_wrapper::Device;
@@ -21,7 +21,7 @@ pub(crate) fn read(device: &Device<'_>, known: &mut Known) -> Result<Vec<Instanc
     for profile in &board.profiles {
         for instance in GpuInstance::all(device, profile.id, profile.max_instances)? {
             let info = instance.info()?;
-            if let std::collections::btree_map::Entry::Vacant(entry) = instances.entry(info.id) {
+            if let Entry::Vacant(entry) = instances.entry(info.id) {
                 let parts = parts(device, known, instance)?;
                 let total = profile.memory_mib.saturating_mul(1 << 20);
                 let mut whole = Instance {

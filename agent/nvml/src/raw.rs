@@ -8,8 +8,8 @@
 //!
 //! - *the library is loaded*: the function pointer comes from the [`Nvml`] that the device or instance borrows, which keeps the
 //!   library mapped and initialized for as long as it lives;
-//! - *handles*: they come from that same library and only it looks at them. One that has died meanwhile is answered with an error
-//!   or, when the driver has reused it, names another instance, never freed memory: NVML checks handles;
+//! - *handles*: they come from that same library, are opaque to us, and are not used once a call of ours has ended what they name;
+//!   of one that another process has ended meanwhile NVML says that it is invalid;
 //! - *out pointers*: they point to live locals of the very types of NVIDIA's header, or to buffers whose length is passed with them.
 
 mod compute_instance;

@@ -2,14 +2,12 @@ use std::mem::size_of;
 
 use mica_model::{Engines, Placement, ProfileId};
 use nvml_wrapper::Device;
-use nvml_wrapper_sys::bindings::{
-    nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_t, nvmlGpuInstanceProfileInfo_v2_t,
-};
+use nvml_wrapper_sys::bindings::{nvmlGpuInstancePlacement_t, nvmlGpuInstanceProfileInfo_v2_t};
 
 use super::{buffer, handle, keep};
 use crate::{
     Error,
-    call::{raw, symbol},
+    call::{raw, symbol, wrapped},
 };
 
 /// A GPU instance profile as NVML describes it, without its placements.
@@ -84,41 +82,23 @@ fn named_profile(device: &Device<'_>, index: u32) -> Result<ProfileInfo, Error> 
 }
 
 fn nameless_profile(device: &Device<'_>, index: u32) -> Result<ProfileInfo, Error> {
-    const CALL: &str = "nvmlDeviceGetGpuInstanceProfileInfo";
-    let function = symbol(
-        CALL,
-        &device.nvml().lib().nvmlDeviceGetGpuInstanceProfileInfo,
-    )?;
-    let device = handle(device);
-    let mut info = nvmlGpuInstanceProfileInfo_t {
-        id: 0,
-        isP2pSupported: 0,
-        sliceCount: 0,
-        instanceCount: 0,
-        multiprocessorCount: 0,
-        copyEngineCount: 0,
-        decoderCount: 0,
-        encoderCount: 0,
-        jpegCount: 0,
-        ofaCount: 0,
-        memorySizeMB: 0,
-    };
-    // SAFETY: library, handle and out pointer as said at the head of `raw`.
-    raw(CALL, || unsafe { function(device, index, &raw mut info) })?;
+    let info = wrapped("nvmlDeviceGetGpuInstanceProfileInfo", || {
+        device.profile_info(index)
+    })?;
     Ok(ProfileInfo {
         id: ProfileId(info.id),
         name: None,
-        slices: info.sliceCount,
-        max_instances: info.instanceCount,
-        multiprocessors: info.multiprocessorCount,
+        slices: info.slice_count,
+        max_instances: info.instance_count,
+        multiprocessors: info.multiprocessor_count,
         engines: Engines {
-            copy: info.copyEngineCount,
-            decoders: info.decoderCount,
-            encoders: info.encoderCount,
-            jpeg: info.jpegCount,
-            ofa: info.ofaCount,
+            copy: info.copy_engine_count,
+            decoders: info.decoder_count,
+            encoders: info.encoder_count,
+            jpeg: info.jpeg_count,
+            ofa: info.ofa_count,
         },
-        memory_mib: info.memorySizeMB,
+        memory_mib: info.memory_size_mb,
     })
 }
 

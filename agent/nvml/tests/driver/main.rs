@@ -1,0 +1,18 @@
+//! The driver API against the simulated driver, by the same `dlopen` that finds NVIDIA's.
+
+#[cfg(test)]
+mod boards;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod layouts;
+#[cfg(test)]
+mod life_cycle;
+#[cfg(test)]
+mod mig_mode;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod open;
+#[cfg(test)]
+mod processes;

@@ -1,0 +1,87 @@
+//! MIG mode.
+
+use mica_model::MigMode;
+use mica_nvml::{Code, ModeChange};
+
+use crate::node::{assert_code, rig, rig_without_mig, slice};
+
+#[test]
+fn a_free_gpu_takes_it_at_once() {
+    for board in ["a100-40gb", "h100-sxm5-80gb"] {
+        let mut rig = rig_without_mig(&[board, board]);
+        let gpu = rig.gpu(1);
+        let one = gpu.board.as_ref().unwrap().slices().remove(0);
+        assert_eq!(gpu.mig_mode, MigMode::Disabled);
+        assert_code(
+            rig.driver.create_gpu_instance(&gpu.uuid, one),
+            Code::NOT_SUPPORTED,
+        );
+        assert_eq!(
+            rig.driver.enable_mig(&gpu.uuid).unwrap(),
+            ModeChange::Active
+        );
+        assert_eq!(rig.gpu(1).mig_mode, MigMode::Enabled);
+        assert_eq!(
+            rig.gpu(0).mig_mode,
+            MigMode::Disabled,
+            "the other one is left alone"
+        );
+        rig.make(&gpu, one);
+    }
+}
+
+#[test]
+fn a_gpu_that_has_it_is_not_touched() {
+    let mut rig = rig(&["a100-40gb"]);
+    let gpu = rig.gpu(0);
+    let one = slice(&gpu, "2g.10gb", 0);
+    rig.make(&gpu, one);
+    rig.fail("nvmlDeviceSetMigMode", Code::UNKNOWN, 0, None);
+    assert_eq!(
+        rig.driver.enable_mig(&gpu.uuid).unwrap(),
+        ModeChange::Active
+    );
+    assert_eq!(rig.gpu(0).layout(), [one].into_iter().collect());
+}
+
+#[test]
+fn a_gpu_in_use_has_it_pending() {
+    for board in ["a100-40gb", "h100-sxm5-80gb"] {
+        let mut rig = rig_without_mig(&[board]);
+        let gpu = rig.gpu(0);
+        rig.node.start_process(0, None, 77, 0).unwrap();
+        assert_eq!(
+            rig.driver.enable_mig(&gpu.uuid).unwrap(),
+            ModeChange::Pending {
+                activation: Code::IN_USE
+            },
+            "{board}"
+        );
+        let now = rig.gpu(0);
+        assert_eq!(
+            (now.mig_mode, now.pids.as_slice()),
+            (MigMode::PendingEnable, &[77][..])
+        );
+    }
+}
+
+#[test]
+fn refusals_are_errors() {
+    let mut rig = rig_without_mig(&["a100-40gb"]);
+    let gpu = rig.gpu(0);
+    for code in [Code::NOT_SUPPORTED, Code::NO_PERMISSION] {
+        rig.fail("nvmlDeviceSetMigMode", code, 0, Some(1));
+        assert_code(rig.driver.enable_mig(&gpu.uuid), code);
+    }
+    assert_eq!(rig.gpu(0).mig_mode, MigMode::Disabled);
+}
+
+#[test]
+fn a_gpu_without_mig_says_so() {
+    let mut rig = rig_without_mig(&["a100-40gb"]);
+    rig.fail("nvmlDeviceGetMigMode", Code::NOT_SUPPORTED, 0, None);
+    let gpu = rig.gpu(0);
+    assert_eq!((gpu.mig_mode, gpu.board), (MigMode::Unsupported, None));
+    rig.node.start_process(0, None, 3, 0).unwrap();
+    assert_eq!(rig.gpu(0).pids, [3]);
+}

@@ -1,1 +1,267 @@
-//! To be written.
+//! `mica serve`: the coordinator.
+//!
+//! ```text
+//!   ClearML ── backlog ──►┌─────────┐◄── fleet ── agents (Hello, Report, Outcome)
+//!                         │  index  │
+//!   people ◄── console ───┤         ├── rounds: snapshot → demand → plan → check → publish
+//!   Prometheus ◄── http ──└─────────┘           (Desired, through fleet, to the agents)
+//! ```
+//!
+//! Everything that is known stands in the [`index`], in memory: agents report it again after a restart, and ClearML is asked again.
+
+mod backlog;
+mod cluster;
+mod console;
+mod demand;
+mod fleet;
+mod http;
+mod index;
+mod listen;
+mod metrics;
+mod round;
+mod rounds;
+#[cfg(test)]
+mod testing;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use mica_proto::v1::{console_server::ConsoleServer, fleet_server::FleetServer};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tonic::transport::{Server, ServerTlsConfig, server::TcpIncoming};
+use tracing::info;
+
+use self::{
+    cluster::Cluster, console::Console, fleet::Fleet, index::Index, listen::TlsFiles,
+    metrics::Metrics,
+};
+use crate::{clearml::Client, config::Config};
+
+pub use listen::Refused;
+
+/// A dead peer is noticed when it has not answered a ping for [`PING_TIMEOUT`]; a ping is sent after this much silence.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Together with [`PING_INTERVAL`] about 15 s until a node counts as lost when its machine vanishes; a process that dies is
+/// noticed at once.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connections may take to end when the coordinator shuts down.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the coordinator.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Run without Kubernetes, on ClearML's backlog alone
+    #[arg(long, env = "MICA_STANDALONE")]
+    pub standalone: bool,
+    /// Configuration: the ClearML server, tenants and queues (YAML)
+    #[arg(long, env = "MICA_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Address for agents and the command line (gRPC); port 0 takes a free one
+    #[arg(
+        long,
+        env = "MICA_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7070"
+    )]
+    pub listen: SocketAddr,
+    /// Address for /metrics, /livez and /readyz; port 0 takes a free one
+    #[arg(
+        long,
+        env = "MICA_HTTP",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7071"
+    )]
+    pub http: SocketAddr,
+    /// Certificate chain for the gRPC address (PEM)
+    #[arg(long, env = "MICA_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, env = "MICA_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Ask clients for a certificate that this authority has signed (PEM)
+    #[arg(
+        long,
+        env = "MICA_TLS_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Serve addresses that other machines can reach in clear text
+    #[arg(long, env = "MICA_INSECURE")]
+    pub insecure: bool,
+    /// Write the addresses to this file (JSON) when listening
+    #[arg(long, env = "MICA_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// How long changes are gathered before a round plans for them
+    #[arg(
+        long,
+        env = "MICA_DEBOUNCE",
+        value_name = "TIME",
+        default_value = "100ms",
+        value_parser = duration
+    )]
+    pub debounce: Duration,
+}
+
+/// Reads `100ms`, `1s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("{error}; write for example 100ms or 1s"))?;
+    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
+}
+
+/// Runs the coordinator until SIGTERM or SIGINT. An address that needs protection and has none is the error [`Refused`].
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    run_until(args, async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await
+}
+
+/// Runs the coordinator until `shutdown` is ready.
+pub async fn run_until(
+    args: Args,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let Args {
+        standalone,
+        config,
+        listen,
+        http,
+        tls_cert: cert,
+        tls_key: key,
+        tls_client_ca: client_ca,
+        insecure,
+        ready_file,
+        debounce,
+    } = args;
+    anyhow::ensure!(
+        standalone,
+        "only the standalone coordinator exists yet: add --standalone"
+    );
+    let tls = TlsFiles {
+        cert,
+        key,
+        client_ca,
+    };
+    listen::permit(listen, http, &tls, insecure)?;
+    let config = Config::load(&config)?;
+    let tls = listen::read_tls(&tls).await?;
+
+    let metrics = Arc::new(Metrics::new()?);
+    let cluster = Arc::new(Cluster::new(Index::new(&config.tenants)));
+    let (stop, stopped) = watch::channel(());
+    let (grpc, listen) = bind("--listen", listen).await?;
+    let (web, http) = bind("--http", http).await?;
+    let mut servers = JoinSet::new();
+    servers.spawn(serve_grpc(grpc, tls, &cluster, &metrics, stopped.clone()));
+    servers.spawn(serve_http(web, &cluster, &metrics, stopped));
+    let mut work = start_work(config, debounce, &cluster, &metrics)?;
+    if let Some(file) = ready_file {
+        let announced = listen::announce(&file, listen, http).await;
+        announced.with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    info!(version = env!("CARGO_PKG_VERSION"), grpc = %listen, %http, "listening");
+
+    tokio::select! {
+        () = shutdown => info!("shutting down"),
+        Some(ended) = servers.join_next() => ended.context("a server broke")??,
+        Some(ended) = work.join_next() => ended.context("a task broke")?,
+    }
+    work.shutdown().await;
+    cluster.update(Index::close);
+    drop(stop);
+    let ended = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        servers.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Starts the rounds, and a poll for each tenant. They run until aborted.
+fn start_work(
+    config: Config,
+    debounce: Duration,
+    cluster: &Arc<Cluster>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<JoinSet<()>> {
+    let shared = || (Arc::clone(cluster), Arc::clone(metrics));
+    let mut work = JoinSet::new();
+    let (cluster, metrics) = shared();
+    work.spawn(rounds::run(cluster, metrics, debounce));
+    for tenant in config.tenants {
+        let client = Client::new(&config.clearml.url, tenant.credentials.clone())
+            .with_context(|| format!("tenant {}", tenant.name))?;
+        let interval = config.clearml.poll_interval;
+        let (cluster, metrics) = shared();
+        work.spawn(backlog::run(cluster, metrics, tenant, client, interval));
+    }
+    Ok(work)
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {flag} {address}"))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Ready when the sender has gone.
+async fn closed(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+fn serve_grpc(
+    listener: TcpListener,
+    tls: Option<ServerTlsConfig>,
+    cluster: &Arc<Cluster>,
+    metrics: &Arc<Metrics>,
+    stopped: watch::Receiver<()>,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let fleet = FleetServer::new(Fleet::new(cluster, metrics));
+    let console = ConsoleServer::new(Console::new(cluster));
+    async move {
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT));
+        if let Some(tls) = tls {
+            server = server
+                .tls_config(tls)
+                .context("the TLS files are no certificate with its key")?;
+        }
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        server
+            .add_service(fleet)
+            .add_service(console)
+            .serve_with_incoming_shutdown(incoming, closed(stopped))
+            .await
+            .context("the gRPC server failed")
+    }
+}
+
+fn serve_http(
+    listener: TcpListener,
+    cluster: &Arc<Cluster>,
+    metrics: &Arc<Metrics>,
+    stopped: watch::Receiver<()>,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let router = http::router(Arc::clone(cluster), Arc::clone(metrics));
+    async move {
+        axum::serve(listener, router)
+            .with_graceful_shutdown(closed(stopped))
+            .await
+            .context("the HTTP server failed")
+    }
+}

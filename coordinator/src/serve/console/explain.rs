@@ -1,0 +1,267 @@
+//! Why a queue waits, and what holds a GPU: sentences for people, most important first.
+
+use mica_model::{Board, Instance, Slice, Use};
+use mica_planner::{Availability, GpuChange, GpuId};
+use mica_proto::v1;
+
+use super::Now;
+use crate::serve::{
+    index::{Index, Node, NodeGpu, Queue, QueueKey},
+    round::{Round, round},
+};
+
+/// How many near names are offered.
+const NEAR_NAMES: usize = 5;
+
+/// Nothing has this name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotFound {
+    /// And nothing has a name like it.
+    #[error("no queue or GPU is called {0:?}; `mica get queues` and `mica get gpus` list them")]
+    Nothing(String),
+    /// But there are others.
+    #[error("no queue or GPU is called {subject:?}; did you mean {}?", near.join(", "))]
+    Near {
+        /// What was asked for.
+        subject: String,
+        /// What it may have meant, nearest first.
+        near: Vec<String>,
+    },
+}
+
+/// Explains a queue (`QUEUE`, `TENANT/QUEUE`) or a GPU (its UUID, `NODE/INDEX`). A name of several queues explains each.
+pub(super) fn explain(index: &Index, subject: &str, now: Now) -> Result<Vec<String>, NotFound> {
+    let round = round(index).ok();
+    let queues = index
+        .queues()
+        .iter()
+        .filter(|(key, _)| key.name == subject || key.to_string() == subject)
+        .flat_map(|(key, queue)| explain_queue(index, key, queue, round.as_ref(), now));
+    let gpus = index
+        .gpus()
+        .filter(|(id, _, gpu)| gpu.gpu.uuid == subject || id.to_string() == subject)
+        .flat_map(|(id, node, gpu)| explain_gpu(&id, node, gpu, round.as_ref()));
+    let lines: Vec<_> = queues.chain(gpus).collect();
+    if lines.is_empty() {
+        Err(not_found(index, subject))
+    } else {
+        Ok(lines)
+    }
+}
+
+fn explain_queue(
+    index: &Index,
+    key: &QueueKey,
+    queue: &Queue,
+    round: Option<&Round>,
+    now: Now,
+) -> Vec<String> {
+    let mut lines = vec![waiting(key, queue, now)];
+    if let Some(error) = &queue.error {
+        lines.push(format!("the queue cannot be seen now: {error}"));
+    }
+    lines.push(format!(
+        "each task needs one slice of {}",
+        queue.config.profiles.join(" or, failing that, ")
+    ));
+    lines.push(idle_slices(index, queue));
+    if let Some(plan) = round.and_then(|round| round.queues.get(key)) {
+        if plan.wanted > 0 {
+            lines.push(format!(
+                "the plan of this moment: {} wanted, {} served by slices that are there or under way, {} by new ones",
+                plan.wanted, plan.served_idle, plan.served_new
+            ));
+        }
+        lines.extend(plan.unmet.iter().map(unmet));
+    }
+    lines
+}
+
+fn waiting(key: &QueueKey, queue: &Queue, now: Now) -> String {
+    let backlog = &queue.backlog;
+    let waiting = match backlog.waiting {
+        0 => "no task waits".to_owned(),
+        count => format!(
+            "{count} {} since {:.0} s at most",
+            if count == 1 {
+                "task waits"
+            } else {
+                "tasks wait"
+            },
+            backlog.oldest_wait_seconds(now.wall)
+        ),
+    };
+    let limit = match (backlog.running, queue.config.max_running) {
+        (Some(running), Some(limit)) => format!("; {running} of at most {limit} run"),
+        (None, Some(limit)) => format!("; at most {limit} may run, how many do is not known"),
+        (_, None) => String::new(),
+    };
+    format!("queue {key}: {waiting}{limit}")
+}
+
+fn idle_slices(index: &Index, queue: &Queue) -> String {
+    let mut idle = Vec::new();
+    for (id, node, gpu) in index.gpus() {
+        let (Some(board), true) = (&gpu.gpu.board, node.is_connected()) else {
+            continue;
+        };
+        for slice in &gpu.view.idle.0 {
+            let name = board.profile_name(slice.profile);
+            if queue.config.profiles.contains(&name) {
+                idle.push(format!("{name} at {} on {id}", slice.placement));
+            }
+        }
+    }
+    if idle.is_empty() {
+        "no idle slice fits".to_owned()
+    } else {
+        format!("idle slices that fit: {}", idle.join(", "))
+    }
+}
+
+fn unmet(unmet: &v1::Unmet) -> String {
+    let why = match unmet.reason() {
+        v1::UnmetReason::NoRoom => "there is no room",
+        v1::UnmetReason::Fragmented => "there is room, but not in one piece",
+        v1::UnmetReason::NoSuchProfile => "no GPU offers such a profile",
+        v1::UnmetReason::Limit => "the queue's limit",
+        v1::UnmetReason::GpuUnavailable => "the GPUs that could serve cannot be changed now",
+        v1::UnmetReason::Unspecified => "the reason is not known",
+    };
+    format!(
+        "{} not served, because: {why} ({})",
+        unmet.count, unmet.detail
+    )
+}
+
+fn explain_gpu(id: &GpuId, node: &Node, gpu: &NodeGpu, round: Option<&Round>) -> Vec<String> {
+    let seen = &gpu.gpu;
+    let mut lines = vec![format!(
+        "GPU {id} {} {}: MIG mode {}; {}",
+        seen.uuid,
+        seen.product,
+        seen.mig_mode.as_str(),
+        state(node)
+    )];
+    let Some(board) = &seen.board else {
+        lines.push("the GPU has no MIG".to_owned());
+        return lines;
+    };
+    if let Some(reason) = node.hold_reason(gpu) {
+        lines.push(format!("left alone for now: {reason}"));
+    }
+    let availability = match node.standing(gpu).availability {
+        Availability::Free => "the planner may change it",
+        Availability::Settling => {
+            "the planner counts on its idle slices, and does not change it now"
+        }
+        Availability::Unavailable => "the planner does not count on it",
+    };
+    lines.push(availability.to_owned());
+    let slices = seen.instances.iter();
+    lines.extend(slices.map(|instance| describe(board, instance)));
+    let taken = seen.layout().mask().count();
+    lines.push(format!(
+        "{} of {} slots are free",
+        board.slots.saturating_sub(taken),
+        board.slots
+    ));
+    let change = round.and_then(|round| round.plan.changes.iter().find(|change| change.gpu == *id));
+    lines.extend(change.into_iter().flat_map(|change| planned(board, change)));
+    lines
+}
+
+fn state(node: &Node) -> &'static str {
+    match node.state() {
+        v1::NodeState::Ready => "its agent is connected",
+        v1::NodeState::Applying => "its agent applies a layout",
+        v1::NodeState::Starting => "its agent has connected and not reported yet",
+        v1::NodeState::Lost => "its agent is not connected; this is what it last reported",
+        v1::NodeState::Unspecified => "the state of its agent is not known",
+    }
+}
+
+fn planned(board: &Board, change: &GpuChange) -> impl Iterator<Item = String> {
+    let line = |verb, slices: &[Slice]| {
+        let names: Vec<_> = slices
+            .iter()
+            .map(|slice| {
+                let name = board.profile_name(slice.profile);
+                format!("{name} at {}", slice.placement)
+            })
+            .collect();
+        let names = names.join(", ");
+        (!names.is_empty()).then(|| format!("the plan of this moment {verb} {names}"))
+    };
+    let lines = [
+        line("destroys", &change.destroy),
+        line("creates", &change.create),
+    ];
+    lines.into_iter().flatten()
+}
+
+fn describe(board: &Board, instance: &Instance) -> String {
+    let in_use = match (&instance.in_use, &instance.compute) {
+        (Use::Processes(pids), _) => {
+            let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
+            format!("in use by process {}", pids.join(", "))
+        }
+        (Use::Unknown(why), _) => format!("counts as in use: {why}"),
+        (Use::Idle, Some(_)) => "idle".to_owned(),
+        (Use::Idle, None) => "half made: it has no compute instance".to_owned(),
+    };
+    format!(
+        "slice {} at {} (GPU instance {}): {in_use}",
+        board.profile_name(instance.slice.profile),
+        instance.slice.placement,
+        instance.gi
+    )
+}
+
+fn not_found(index: &Index, subject: &str) -> NotFound {
+    let queues = index
+        .queues()
+        .keys()
+        .flat_map(|key| [key.name.clone(), key.to_string()]);
+    let gpus = index
+        .gpus()
+        .flat_map(|(id, _, gpu)| [id.to_string(), gpu.gpu.uuid.clone()]);
+    let mut near: Vec<_> = queues
+        .chain(gpus)
+        .filter_map(|name| Some((distance(subject, &name)?, name)))
+        .collect();
+    near.sort();
+    near.dedup();
+    near.truncate(NEAR_NAMES);
+    let near: Vec<_> = near.into_iter().map(|(_, name)| name).collect();
+    let subject = subject.to_owned();
+    if near.is_empty() {
+        NotFound::Nothing(subject)
+    } else {
+        NotFound::Near { subject, near }
+    }
+}
+
+/// How far a name is from what was typed: the number of single-letter edits; 0 when one contains the other. `None`: too far.
+fn distance(typed: &str, name: &str) -> Option<usize> {
+    let (typed, name) = (typed.to_lowercase(), name.to_lowercase());
+    if typed.len() > 2 && (name.contains(&typed) || typed.contains(&name)) {
+        return Some(0);
+    }
+    let mut row: Vec<usize> = (0..=name.chars().count()).collect();
+    for (i, a) in typed.chars().enumerate() {
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (pair, b) in row.windows(2).zip(name.chars()) {
+            let &[diagonal, above] = pair else { continue };
+            left = (above + 1)
+                .min(left + 1)
+                .min(diagonal + usize::from(a != b));
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last()
+        .copied()
+        .filter(|edits| *edits <= typed.len() / 3)
+}

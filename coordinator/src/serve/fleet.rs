@@ -1,0 +1,238 @@
+//! The agents' side: one stream per node.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use mica_proto::{
+    convert::Invalid,
+    v1::{self, fleet_server, from_agent, to_agent},
+};
+use tokio_stream::{Stream, wrappers::WatchStream};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::{
+    cluster::Cluster,
+    index::{Connection, Joined, Outcome, Reported},
+    metrics::Metrics,
+};
+
+/// An agent says Hello at once; a stream that stays silent longer than this is something else.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// As for a Kubernetes node: a DNS subdomain is at most this long.
+const LONGEST_NODE_NAME: usize = 253;
+
+/// The service.
+pub(crate) struct Fleet {
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+}
+
+impl Fleet {
+    pub(crate) fn new(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            metrics: Arc::clone(metrics),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl fleet_server::Fleet for Fleet {
+    type JoinStream = Session;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<v1::FromAgent>>,
+    ) -> Result<Response<Session>, Status> {
+        let peer = request.remote_addr();
+        let mut inbound = request.into_inner();
+        let first = tokio::time::timeout(HELLO_DEADLINE, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello came"))??;
+        let hello = hello(first).map_err(|error| {
+            warn!(?peer, %error, "a stream does not begin with a proper Hello");
+            refuse(&error)
+        })?;
+        let node = hello.node.clone();
+        let version = hello.agent_version.clone();
+        let joined = self
+            .cluster
+            .update(|index| index.agent_joined(hello, Instant::now()))
+            .map_err(|error| {
+                warn!(?peer, %error, "an agent is turned away");
+                Status::already_exists(error.to_string())
+            })?;
+        info!(node, version, ?peer, "agent joined");
+        let Joined {
+            connection,
+            desired,
+        } = joined;
+        Ok(Response::new(Session {
+            node,
+            connection,
+            inbound,
+            desired: WatchStream::new(desired),
+            cluster: Arc::clone(&self.cluster),
+            metrics: Arc::clone(&self.metrics),
+            ended: false,
+        }))
+    }
+}
+
+/// The first message of a stream.
+fn hello(first: Option<v1::FromAgent>) -> Result<v1::Hello, Invalid> {
+    let Some(v1::FromAgent {
+        message: Some(from_agent::Message::Hello(hello)),
+    }) = first
+    else {
+        return Err(Invalid {
+            field: "hello",
+            problem: "the first message of a stream must be Hello".to_owned(),
+        });
+    };
+    let sane = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if hello.node.is_empty()
+        || hello.node.len() > LONGEST_NODE_NAME
+        || !hello.node.bytes().all(sane)
+    {
+        return Err(Invalid {
+            field: "hello.node",
+            problem: format!(
+                "{:?} is not a node name; use 1 to {LONGEST_NODE_NAME} letters, digits, '-', '.' and '_'",
+                hello.node
+            ),
+        });
+    }
+    Ok(hello)
+}
+
+fn refuse(invalid: &Invalid) -> Status {
+    Status::invalid_argument(invalid.to_string())
+}
+
+/// The stream of one node: reading it drives both directions. Dropped, however that comes about, it tells the index that the
+/// agent has left.
+pub(crate) struct Session {
+    node: String,
+    connection: Connection,
+    inbound: Streaming<v1::FromAgent>,
+    desired: WatchStream<Option<Arc<v1::Desired>>>,
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+    ended: bool,
+}
+
+impl Session {
+    fn receive(&self, message: v1::FromAgent) -> Result<(), Invalid> {
+        match message.message {
+            Some(from_agent::Message::Report(report)) => {
+                let reported = Reported::try_from(report)?;
+                self.cluster.update(|index| {
+                    index.report(&self.node, self.connection, reported, Instant::now());
+                });
+                Ok(())
+            }
+            Some(from_agent::Message::Outcome(outcome)) => {
+                self.conclude(Outcome::try_from(outcome)?);
+                Ok(())
+            }
+            Some(from_agent::Message::Hello(_)) => Err(Invalid {
+                field: "hello",
+                problem: "came twice on one stream".to_owned(),
+            }),
+            None => Err(Invalid {
+                field: "message",
+                problem: "is none that this coordinator knows; is the agent newer?".to_owned(),
+            }),
+        }
+    }
+
+    fn conclude(&self, outcome: Outcome) {
+        let node = &self.node;
+        let generation = outcome.generation;
+        let whole = outcome.gpus.is_empty().then_some(("", &outcome.others));
+        let each = outcome
+            .gpus
+            .iter()
+            .map(|(uuid, verdict)| (uuid.as_str(), verdict));
+        for (gpu, verdict) in whole.into_iter().chain(each) {
+            self.metrics.outcome(verdict);
+            match verdict.problem() {
+                None => info!(node, gpu, %generation, "layout holds"),
+                Some(problem) => warn!(node, gpu, %generation, problem, "layout does not hold"),
+            }
+        }
+        let now = Instant::now();
+        let awaited = self
+            .cluster
+            .update(|index| index.outcome(node, self.connection, outcome, now));
+        if !awaited {
+            debug!(node, %generation, "nobody waits for this outcome");
+        }
+    }
+
+    /// Takes what has come in. Ready when the stream is to end, with what to tell the agent.
+    fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Option<Status>> {
+        loop {
+            match std::task::ready!(Pin::new(&mut self.inbound).poll_next(cx)) {
+                Some(Ok(message)) => {
+                    if let Err(error) = self.receive(message) {
+                        warn!(node = self.node, %error, "a message makes no sense; the stream ends");
+                        return Poll::Ready(Some(refuse(&error)));
+                    }
+                }
+                Some(Err(status)) => {
+                    debug!(node = self.node, %status, "the stream broke");
+                    return Poll::Ready(Some(status));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_desired(&mut self, cx: &mut Context<'_>) -> Poll<Result<v1::ToAgent, Status>> {
+        loop {
+            match std::task::ready!(Pin::new(&mut self.desired).poll_next(cx)) {
+                Some(Some(desired)) => {
+                    return Poll::Ready(Ok(v1::ToAgent {
+                        message: Some(to_agent::Message::Desired(v1::Desired::clone(&desired))),
+                    }));
+                }
+                Some(None) => {}
+                None => {
+                    return Poll::Ready(Err(Status::unavailable("the coordinator shuts down")));
+                }
+            }
+        }
+    }
+}
+
+impl Stream for Session {
+    type Item = Result<v1::ToAgent, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(end) = self.poll_inbound(cx) {
+            self.ended = true;
+            return Poll::Ready(end.map(Err));
+        }
+        let desired = std::task::ready!(self.poll_desired(cx));
+        self.ended = desired.is_err();
+        Poll::Ready(Some(desired))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cluster
+            .update(|index| index.agent_left(&self.node, self.connection));
+        info!(node = self.node, "agent left");
+    }
+}

@@ -1,0 +1,318 @@
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mica_model::{Generation, Layout};
+use mica_planner::Availability;
+use mica_proto::v1;
+use tokio::sync::watch;
+
+use super::{
+    Connection, NodeGpu, Outcome, Reported,
+    gpu::{retain, union},
+};
+
+/// How long an agent may take to say how a layout ended. An H100 needs about 0.3 s for a create and a switch of MIG mode several
+/// seconds, so a minute without an answer means that something is stuck.
+const OUTCOME_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A node whose agent has been here.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) agent_version: String,
+    /// When its stream last brought something.
+    pub(crate) last_seen: Instant,
+    /// Newest generation it was told.
+    pub(crate) desired: Generation,
+    /// Newest generation it has finished with.
+    pub(crate) observed: Generation,
+    pub(crate) driver_version: String,
+    pub(crate) nvml_version: String,
+    pub(crate) gpus: Vec<NodeGpu>,
+    /// The agent's stream, while there is one.
+    link: Option<Link>,
+    outstanding: Option<Outstanding>,
+}
+
+/// The live stream of an agent.
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    /// Whether a report has come on it. What an earlier stream brought may be old.
+    reported: bool,
+    /// What the stream tells the agent.
+    desired: watch::Sender<Option<Arc<v1::Desired>>>,
+}
+
+/// Layouts that were published and are not settled: the outcome, or a report that shows its effect, is still to come.
+#[derive(Debug)]
+struct Outstanding {
+    generation: Generation,
+    /// By UUID.
+    layouts: BTreeMap<String, Layout>,
+    deadline: Instant,
+    overdue: bool,
+    outcome: Option<Outcome>,
+}
+
+/// What the planner may do with a GPU, and the idle slices it may count on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) availability: Availability,
+    pub(crate) idle: Layout,
+}
+
+impl Node {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            agent_version: String::new(),
+            last_seen: now,
+            desired: Generation(0),
+            observed: Generation(0),
+            driver_version: String::new(),
+            nvml_version: String::new(),
+            gpus: Vec::new(),
+            link: None,
+            outstanding: None,
+        }
+    }
+
+    /// Whether an agent's stream is open.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Whether this is the stream of the node.
+    pub(crate) fn is_linked_by(&self, connection: Connection) -> bool {
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.connection == connection)
+    }
+
+    /// Opens the stream; what it should tell the agent can be read from the receiver.
+    pub(crate) fn link(
+        &mut self,
+        connection: Connection,
+    ) -> watch::Receiver<Option<Arc<v1::Desired>>> {
+        let (desired, receiver) = watch::channel(None);
+        self.link = Some(Link {
+            connection,
+            reported: false,
+            desired,
+        });
+        receiver
+    }
+
+    /// Closes the stream. The agent may or may not have executed what is outstanding: its next report will show it.
+    pub(crate) fn unlink(&mut self) {
+        self.link = None;
+        self.outstanding = None;
+    }
+
+    pub(crate) fn state(&self) -> v1::NodeState {
+        match (&self.link, &self.outstanding) {
+            (None, _) => v1::NodeState::Lost,
+            (Some(link), _) if !link.reported => v1::NodeState::Starting,
+            (Some(_), Some(_)) => v1::NodeState::Applying,
+            (Some(_), None) => v1::NodeState::Ready,
+        }
+    }
+
+    /// Whether the layout that was published last has had no answer for too long.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let outstanding = self.outstanding.as_ref();
+        outstanding.is_some_and(|outstanding| outstanding.overdue)
+    }
+
+    /// Takes a report; whether a plan may come out differently for it.
+    pub(crate) fn report(&mut self, reported: Reported, now: Instant) -> bool {
+        let before = self.relevant();
+        let mut former: BTreeMap<_, _> = std::mem::take(&mut self.gpus)
+            .into_iter()
+            .map(|gpu| (gpu.gpu.uuid.clone(), gpu))
+            .collect();
+        self.gpus = reported
+            .gpus
+            .into_iter()
+            .map(|gpu| match former.remove(&gpu.uuid) {
+                Some(former) => NodeGpu::new(gpu).following(former),
+                None => NodeGpu::new(gpu),
+            })
+            .collect();
+        self.driver_version = reported.driver_version;
+        self.nvml_version = reported.nvml_version;
+        self.observed = self.observed.max(reported.generation);
+        if let Some(link) = &mut self.link {
+            link.reported = true;
+        }
+        self.settle(now);
+        before != self.relevant()
+    }
+
+    /// Takes an outcome; `false` when it is not of the layout that is outstanding.
+    pub(crate) fn outcome(&mut self, outcome: Outcome, now: Instant) -> bool {
+        match &mut self.outstanding {
+            Some(outstanding) if outstanding.generation == outcome.generation => {
+                outstanding.outcome = Some(outcome);
+                self.settle(now);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Ends the wait once the outcome is known *and* a report shows what came of it. With the outcome alone, the next plan would
+    /// start from what stood there before.
+    fn settle(&mut self, now: Instant) {
+        let observed = self.observed;
+        let Some(outcome) = self
+            .outstanding
+            .take_if(|outstanding| {
+                outstanding.outcome.is_some() && observed >= outstanding.generation
+            })
+            .and_then(|outstanding| {
+                let outcome = outstanding.outcome?;
+                Some((outstanding.layouts, outcome))
+            })
+        else {
+            return;
+        };
+        let (layouts, outcome) = outcome;
+        for gpu in &mut self.gpus {
+            if layouts.contains_key(&gpu.gpu.uuid) {
+                gpu.conclude(outcome.of(&gpu.gpu.uuid), now);
+            }
+        }
+    }
+
+    /// Tells the agent. Only for a node that is [`Self::is_plannable`].
+    pub(crate) fn publish(
+        &mut self,
+        generation: Generation,
+        layouts: BTreeMap<String, Layout>,
+        now: Instant,
+    ) {
+        let Some(link) = &self.link else { return };
+        let desired = v1::Desired {
+            generation: generation.0,
+            gpus: layouts
+                .iter()
+                .map(|(uuid, layout)| v1::GpuLayout::new(uuid.clone(), layout))
+                .collect(),
+        };
+        link.desired.send_replace(Some(Arc::new(desired)));
+        self.desired = generation;
+        self.outstanding = Some(Outstanding {
+            generation,
+            layouts,
+            deadline: now + OUTCOME_DEADLINE,
+            overdue: false,
+            outcome: None,
+        });
+    }
+
+    /// Lets holds and deadlines pass; whether one did.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+        let mut passed = false;
+        for gpu in &mut self.gpus {
+            passed |= gpu.release(now);
+        }
+        if let Some(outstanding) = &mut self.outstanding
+            && !outstanding.overdue
+            && outstanding.deadline <= now
+        {
+            outstanding.overdue = true;
+            passed = true;
+        }
+        passed
+    }
+
+    /// When [`Self::tick`] next has something to do.
+    pub(crate) fn wakes_at(&self) -> Option<Instant> {
+        let deadline = self
+            .outstanding
+            .as_ref()
+            .filter(|outstanding| !outstanding.overdue)
+            .map(|outstanding| outstanding.deadline);
+        self.gpus
+            .iter()
+            .filter_map(NodeGpu::held_until)
+            .chain(deadline)
+            .min()
+    }
+
+    /// What the planner may do with one of the node's GPUs.
+    pub(crate) fn standing(&self, gpu: &NodeGpu) -> Standing {
+        let as_it_is = |availability| Standing {
+            availability,
+            idle: gpu.view.idle.clone(),
+        };
+        let fresh = matches!(self.state(), v1::NodeState::Ready | v1::NodeState::Applying);
+        if !fresh || gpu.view.blocked.is_some() || self.is_overdue() {
+            return as_it_is(Availability::Unavailable);
+        }
+        match &self.outstanding {
+            Some(outstanding) => match outstanding.layouts.get(&gpu.gpu.uuid) {
+                Some(layout) => Standing {
+                    availability: Availability::Settling,
+                    idle: coming(layout, gpu),
+                },
+                // One layout at a time: the agent works through them one by one anyway.
+                None => as_it_is(Availability::Settling),
+            },
+            // The idle slices of a held GPU do serve whoever waits; only changing it has to wait.
+            None if gpu.is_held() => as_it_is(Availability::Settling),
+            None => as_it_is(Availability::Free),
+        }
+    }
+
+    /// Why the planner leaves a GPU alone, for people.
+    pub(crate) fn hold_reason(&self, gpu: &NodeGpu) -> Option<String> {
+        let overdue = self
+            .outstanding
+            .as_ref()
+            .filter(|outstanding| outstanding.overdue)
+            .filter(|outstanding| outstanding.layouts.contains_key(&gpu.gpu.uuid))
+            .map(|outstanding| {
+                format!(
+                    "the agent has not said within {} s how generation {} ended; restart it if it stays so",
+                    OUTCOME_DEADLINE.as_secs(),
+                    outstanding.generation
+                )
+            });
+        overdue.or_else(|| gpu.reason())
+    }
+
+    /// The slices in use, GPU by GPU.
+    pub(crate) fn in_use(&self) -> Vec<Layout> {
+        let gpus = self.gpus.iter();
+        gpus.map(|gpu| gpu.view.in_use.clone()).collect()
+    }
+
+    /// Everything of the node that a plan depends on, to compare.
+    fn relevant(&self) -> impl PartialEq + use<> {
+        let gpus: Vec<_> = self
+            .gpus
+            .iter()
+            .map(|NodeGpu { gpu, view, .. }| {
+                let identity = (gpu.uuid.clone(), gpu.index, gpu.mig_mode, gpu.board.clone());
+                (identity, view.clone())
+            })
+            .collect();
+        let held: Vec<_> = self.gpus.iter().map(NodeGpu::is_held).collect();
+        (self.state(), gpus, held)
+    }
+}
+
+/// Idle slices that will stand once the layout holds. Slices that came into use meanwhile win over it, as they will at the agent.
+fn coming(layout: &Layout, gpu: &NodeGpu) -> Layout {
+    let in_use = &gpu.view.in_use;
+    let taken = in_use.mask();
+    let idle = retain(layout, |slice| taken.is_disjoint(slice.placement.mask()));
+    let board = gpu.gpu.board.as_ref();
+    match board.map(|board| board.check(&union(in_use, &idle))) {
+        Some(Ok(())) => idle,
+        Some(Err(_)) | None => Layout::default(),
+    }
+}

@@ -1,0 +1,43 @@
+use std::collections::BTreeSet;
+
+use mica_model::{Generation, Gpu};
+use mica_proto::{convert::Invalid, v1};
+
+/// A checked [`v1::Report`].
+#[derive(Clone, Debug)]
+pub(crate) struct Reported {
+    pub(crate) driver_version: String,
+    pub(crate) nvml_version: String,
+    pub(crate) generation: Generation,
+    /// In ascending order of index; no index and no UUID twice.
+    pub(crate) gpus: Vec<Gpu>,
+}
+
+impl TryFrom<v1::Report> for Reported {
+    type Error = Invalid;
+
+    fn try_from(wire: v1::Report) -> Result<Self, Invalid> {
+        let mut gpus = wire.to_gpus()?;
+        gpus.sort_by_key(|gpu| gpu.index);
+        let mut uuids = BTreeSet::new();
+        let mut indices = BTreeSet::new();
+        for gpu in &gpus {
+            let twice = |field, value: String| Invalid {
+                field,
+                problem: format!("{value} is named twice"),
+            };
+            if !uuids.insert(gpu.uuid.as_str()) {
+                return Err(twice("report.gpus.uuid", gpu.uuid.clone()));
+            }
+            if !indices.insert(gpu.index) {
+                return Err(twice("report.gpus.index", gpu.index.to_string()));
+            }
+        }
+        Ok(Self {
+            driver_version: wire.driver_version,
+            nvml_version: wire.nvml_version,
+            generation: Generation(wire.generation),
+            gpus,
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! Runs rounds: a little after the index has changed, so that what comes together is planned together, and never without a change.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, error, info, warn};
+
+use super::{
+    cluster::Cluster,
+    index::Index,
+    metrics::{Metrics, RoundResult},
+    round::{Round, round},
+};
+
+/// Runs rounds until aborted.
+pub(crate) async fn run(cluster: Arc<Cluster>, metrics: Arc<Metrics>, debounce: Duration) {
+    let mut revisions = cluster.watch();
+    let mut planned = None;
+    loop {
+        let wakes_at = cluster.read(Index::wakes_at);
+        tokio::select! {
+            changed = revisions.wait_for(|revision| Some(revision.inputs) != planned) => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = sleep_until(wakes_at) => {}
+        }
+        tokio::time::sleep(debounce).await;
+        for node in cluster.update(|index| index.tick(Instant::now())) {
+            warn!(
+                node,
+                "the agent has not said in time how its layout ended; its GPUs are left alone until it does"
+            );
+        }
+        planned = Some(cluster.update(|index| {
+            let inputs = index.revision().inputs;
+            run_once(index, &metrics);
+            inputs
+        }));
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One round. It has the index for itself from snapshot to publication, so what it publishes fits what is there.
+fn run_once(index: &mut Index, metrics: &Metrics) {
+    let started = Instant::now();
+    let round = round(index);
+    let took = started.elapsed();
+    match round {
+        Ok(round) => publish(index, round, metrics, took),
+        Err(violations) => {
+            metrics.round(RoundResult::Refused, took);
+            for violation in violations {
+                error!(%violation, "the plan breaks a rule and is not published");
+            }
+        }
+    }
+}
+
+fn publish(index: &mut Index, round: Round, metrics: &Metrics, took: Duration) {
+    let Round {
+        plan,
+        layouts,
+        queues,
+    } = round;
+    let destroyed: usize = plan.changes.iter().map(|change| change.destroy.len()).sum();
+    let created: usize = plan.changes.iter().map(|change| change.create.len()).sum();
+    let gpus: usize = layouts.values().map(BTreeMap::len).sum();
+    index.note_round(queues);
+    let Some(generation) = index.publish(layouts, Instant::now()) else {
+        metrics.round(RoundResult::Unchanged, took);
+        debug!(?took, "nothing to change");
+        return;
+    };
+    metrics.round(RoundResult::Published, took);
+    metrics.planned(destroyed, created);
+    info!(%generation, gpus, destroy = destroyed, create = created, ?took, "published layouts");
+}

@@ -75,7 +75,10 @@ impl Activities {
             }
             last => last,
         };
-        let sample = StoredSample::take(nvml, &device, gi)?;
+        let sample = match StoredSample::take(nvml, &device, gi) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            sample => sample?,
+        };
         let activity = last
             .map(|last| compare(nvml, &last.sample, &sample))
             .transpose()?;
@@ -100,10 +103,18 @@ impl Activities {
 
 /// Whether the GPU has the counters. A driver that does not know the question has none.
 fn supported(device: &Device<'_>) -> Result<bool, Error> {
+    // A sample that cannot be freed is not taken.
+    if device.nvml().lib().nvmlGpmSampleFree.is_err() {
+        return Ok(false);
+    }
     match wrapped("nvmlGpmQueryDeviceSupport", || device.gpm_support()) {
-        Err(error) if error.is_missing() || error.code() == Some(Code::NOT_SUPPORTED) => Ok(false),
+        Err(error) if is_absent(&error) => Ok(false),
         supported => supported,
     }
+}
+
+fn is_absent(error: &Error) -> bool {
+    error.is_missing() || error.code() == Some(Code::NOT_SUPPORTED)
 }
 
 fn identity(
@@ -114,9 +125,10 @@ fn identity(
 ) -> Result<Identity, Error> {
     let instance = GpuInstance::by_id(device, gi)?;
     let known = boards.of(device, gpu, gpus::is_on(gpus::mig_mode(device)?))?;
-    let parts = instances::parts(device, known, instance)?;
+    let info = instance.info()?;
+    let parts = instances::parts(device, known, instance, &info)?;
     Ok(Identity {
-        slice: instance.info()?.slice,
+        slice: info.slice,
         uuid: parts.first().map(instances::Part::uuid).transpose()?,
     })
 }

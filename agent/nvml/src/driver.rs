@@ -159,6 +159,12 @@ impl Driver {
     }
 }
 
+/// The GPU with this UUID. NVML would find MIG devices too.
 fn device<'nvml>(nvml: &'nvml Nvml, uuid: &str) -> Result<Device<'nvml>, Error> {
+    if uuid.starts_with("MIG-") {
+        return Err(Error::NotAGpu {
+            uuid: uuid.to_owned(),
+        });
+    }
     wrapped("nvmlDeviceGetHandleByUUID", || nvml.device_by_uuid(uuid))
 }

@@ -46,6 +46,12 @@ pub enum Error {
         /// What `nvmlInit_v2` returned.
         code: Code,
     },
+    /// The UUID of an instance where that of a GPU is needed.
+    #[error("{uuid} is a MIG device, not a GPU; give the UUID of its GPU")]
+    NotAGpu {
+        /// The UUID.
+        uuid: String,
+    },
     /// The library is too old to have a function.
     #[error("this driver's NVML has no {call}; a newer driver is needed")]
     MissingSymbol {
@@ -107,6 +113,7 @@ impl Error {
             Self::LibraryNotFound { .. }
             | Self::NotALibrary { .. }
             | Self::NotNvml { .. }
+            | Self::NotAGpu { .. }
             | Self::MissingSymbol { .. }
             | Self::Answer { .. }
             | Self::NeedsMigMode { .. }
@@ -126,6 +133,7 @@ impl Error {
             Self::LibraryNotFound { .. }
             | Self::NotALibrary { .. }
             | Self::NotNvml { .. }
+            | Self::NotAGpu { .. }
             | Self::NoFullComputeInstance { .. } => None,
         }
     }

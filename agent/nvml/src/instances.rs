@@ -9,7 +9,7 @@ use crate::{
     Code, Error,
     boards::Known,
     call::wrapped,
-    raw::{self, GpuInstance},
+    raw::{self, GpuInstance, GpuInstanceInfo},
 };
 
 /// The GPU instances of a GPU in MIG mode, in ascending order of id.
@@ -22,7 +22,7 @@ pub(crate) fn read(device: &Device<'_>, known: &mut Known) -> Result<Vec<Instanc
         for instance in GpuInstance::all(device, profile.id, profile.max_instances)? {
             let info = instance.info()?;
             if let Entry::Vacant(entry) = instances.entry(info.id) {
-                let parts = parts(device, known, instance)?;
+                let parts = parts(device, known, instance, &info)?;
                 let total = profile.memory_mib.saturating_mul(1 << 20);
                 let mut whole = Instance {
                     gi: info.id,
@@ -47,33 +47,29 @@ pub(crate) fn read(device: &Device<'_>, known: &mut Known) -> Result<Vec<Instanc
 /// A compute instance with its MIG device.
 pub(crate) struct Part<'nvml> {
     pub(crate) id: u32,
-    full: bool,
     device: Device<'nvml>,
 }
 
-/// The compute instances of a GPU instance: the one that fills it first, else in ascending order of id.
+/// The compute instances of a GPU instance, in ascending order of id. One that fills it is alone.
 pub(crate) fn parts<'nvml>(
     device: &Device<'nvml>,
     known: &mut Known,
     instance: GpuInstance<'nvml>,
+    info: &GpuInstanceInfo,
 ) -> Result<Vec<Part<'nvml>>, Error> {
-    let info = instance.info()?;
-    let slices = known.slices(info.slice.profile);
-    let mut parts = Vec::new();
+    let mut parts = BTreeMap::new();
     for profile in known.compute_profiles(info.slice.profile, instance)? {
         for compute in instance.compute_instances(profile)? {
             let compute = compute.info()?;
-            if compute.profile == profile.id {
-                parts.push(Part {
+            if let Entry::Vacant(part) = parts.entry(compute.id) {
+                part.insert(Part {
                     id: compute.id,
-                    full: profile.slices == slices,
                     device: mig_device(device, info.id, compute.id, compute.device)?,
                 });
             }
         }
     }
-    parts.sort_by_key(|part| (!part.full, part.id));
-    Ok(parts)
+    Ok(parts.into_values().collect())
 }
 
 impl Part<'_> {

@@ -8,9 +8,9 @@
 //! - **No handle survives a call.** Handles die with instance, mode change and reset, and the driver reuses them; every operation
 //!   looks GPU and instance up again by UUID and id.
 //! - **Placements are always explicit.** What the driver would choose fragments GPUs.
-//! - **A slice is a GPU instance with one compute instance that fills it.** Others are read as well as the vocabulary allows: of
-//!   several compute instances the one that fills the GPU instance is reported, else the one with the lowest id, with the
-//!   processes of all; a GPU instance whose compute instance does not fill it looks like a whole slice.
+//! - **A slice is a GPU instance with one compute instance that fills it.** Others, made by hand, are read as well as the vocabulary
+//!   allows: of several compute instances the one with the lowest id is reported, with the processes of all; a GPU instance whose
+//!   compute instance does not fill it looks like a whole slice.
 //! - **Return codes stay visible.** [`Error::code`] gives the raw [`Code`], also those that `nvml-wrapper`'s enum lacks, such as
 //!   [`Code::INSUFFICIENT_RESOURCES`].
 //!

@@ -21,7 +21,7 @@ mod profiles;
 
 pub(crate) use compute_instance::ComputeProfile;
 pub(crate) use gpm::StoredSample;
-pub(crate) use gpu_instance::GpuInstance;
+pub(crate) use gpu_instance::{GpuInstance, GpuInstanceInfo};
 pub(crate) use mig_device::ids;
 use nvml_wrapper::{Device, Nvml};
 use nvml_wrapper_sys::bindings::nvmlDevice_t;

@@ -22,8 +22,6 @@ pub(crate) struct ComputeInstance<'nvml> {
 /// What a compute instance is.
 pub(crate) struct ComputeInstanceInfo<'nvml> {
     pub(crate) id: u32,
-    /// Id of its [`ComputeProfile`].
-    pub(crate) profile: u32,
     /// In practice the MIG device, though the header calls it the parent: ask it.
     pub(crate) device: Device<'nvml>,
 }
@@ -151,7 +149,6 @@ impl<'nvml> ComputeInstance<'nvml> {
         raw(CALL, || unsafe { function(self.handle, &raw mut info) })?;
         Ok(ComputeInstanceInfo {
             id: info.id,
-            profile: info.profileId,
             device: device(self.nvml, info.device),
         })
     }

@@ -233,13 +233,3 @@ fn every_error_of_the_changing_calls_comes_through() {
     }
     assert_eq!(rig.gpu(0).layout(), [one].into_iter().collect());
 }
-
-#[test]
-fn there_is_no_activity_before_hopper() {
-    let mut rig = rig(&["a100-40gb"]);
-    let gpu = rig.gpu(0);
-    let gi = rig.make_named(&gpu, "3g.20gb", 0);
-    for _ in 0..2 {
-        assert_eq!(rig.driver.activity(&gpu.uuid, gi).unwrap(), None);
-    }
-}

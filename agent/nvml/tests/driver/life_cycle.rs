@@ -25,7 +25,7 @@ fn every_slice_of_every_board_can_be_made_and_destroyed() {
             let seen = &rig.node.gpus()[usize::try_from(gpu.index).unwrap()].instances[0];
             assert_eq!(Some(&compute.uuid), seen.uuid.as_ref());
             // A compute instance that does not fill it would say so in its name: 1c.3g.20gb.
-            assert_eq!(seen.profile_name, profile.name);
+            assert_eq!(seen.compute_instances[0].name, profile.name);
             rig.destroy(&gpu, instance);
         }
         assert!(rig.driver.gpu(&gpu.uuid).unwrap().instances.is_empty());
@@ -140,6 +140,23 @@ fn refusals_carry_nvidias_codes() {
         Code::NOT_FOUND,
     );
     assert_eq!(rig.gpu(0).layout().0.len(), 1, "nothing was touched");
+}
+
+#[test]
+fn the_uuid_of_an_instance_is_not_that_of_a_gpu() {
+    let mut rig = rig(&["a100-40gb"]);
+    let gpu = rig.gpu(0);
+    let gi = rig.make_named(&gpu, "3g.20gb", 0);
+    let uuid = rig.gpu(0).instances.remove(0).compute.unwrap().uuid;
+    for error in [
+        rig.driver.gpu(&uuid).unwrap_err(),
+        rig.driver.destroy_gpu_instance(&uuid, gi).unwrap_err(),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            format!("{uuid} is a MIG device, not a GPU; give the UUID of its GPU")
+        );
+    }
 }
 
 #[test]

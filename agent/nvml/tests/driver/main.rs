@@ -1,6 +1,8 @@
 //! The driver API against the simulated driver, by the same `dlopen` that finds NVIDIA's.
 
 #[cfg(test)]
+mod activity;
+#[cfg(test)]
 mod boards;
 #[cfg(test)]
 mod faults;
@@ -9,10 +11,14 @@ mod layouts;
 #[cfg(test)]
 mod life_cycle;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod mig_mode;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
 mod open;
+#[cfg(test)]
+mod partial;
 #[cfg(test)]
 mod processes;

@@ -1,5 +1,7 @@
 //! The configuration file: what is read, and the exact message for each mistake.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

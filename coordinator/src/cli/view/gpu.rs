@@ -1,0 +1,132 @@
+//! GPUs.
+
+use mica_proto::convert::Invalid;
+use mica_proto::v1;
+use serde::Serialize;
+
+use super::super::table::{Column, column, wide};
+use super::{Count, Item, gpu_name, model, nodes};
+
+/// A GPU as shown.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in super::super) struct Gpu {
+    node: String,
+    index: u32,
+    uuid: String,
+    product: String,
+    memory_mib: u64,
+    mig: &'static str,
+    /// Absent when it has no MIG.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<Slots>,
+    slices: Count,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Names of what it can be cut into.
+    profiles: Vec<String>,
+    /// Processes outside any slice.
+    pids: Vec<u32>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Slots {
+    used: u32,
+    total: u32,
+}
+
+/// What keeps a GPU from being changed: the gravest first.
+fn state(node: &v1::Node, gpu: &mica_model::Gpu) -> (&'static str, Option<String>) {
+    let hold = node.holds.iter().find(|hold| hold.uuid == gpu.uuid);
+    if let Some(fault) = &gpu.fault {
+        ("fault", Some(fault.clone()))
+    } else if node.state() == v1::NodeState::Lost {
+        ("lost", Some("the agent of its node is lost".to_owned()))
+    } else if let Some(hold) = hold {
+        ("held", Some(hold.reason.clone()))
+    } else {
+        ("ready", None)
+    }
+}
+
+impl Item for Gpu {
+    const LIST: &'static str = "GpuList";
+    const PLURAL: &'static str = "GPUs";
+    const COLUMNS: &'static [Column] = &[
+        column("NODE"),
+        column("GPU"),
+        column("MODEL"),
+        column("MIG"),
+        column("SLOTS"),
+        column("IDLE"),
+        column("IN-USE"),
+        column("STATE"),
+        column("UUID"),
+        wide("MEMORY"),
+        wide("REASON"),
+    ];
+
+    fn all(cluster: &v1::Cluster) -> Result<Vec<Self>, Invalid> {
+        let mut items = Vec::new();
+        for (node, gpus) in nodes(cluster)? {
+            for gpu in gpus {
+                let (state, reason) = state(node, &gpu);
+                items.push(Self {
+                    node: node.name.clone(),
+                    index: gpu.index,
+                    mig: gpu.mig_mode.as_str(),
+                    slots: gpu.board.as_ref().map(|board| Slots {
+                        used: gpu.layout().mask().count(),
+                        total: board.slots,
+                    }),
+                    slices: Count::of(&gpu.instances),
+                    state,
+                    reason,
+                    profiles: gpu
+                        .board
+                        .iter()
+                        .flat_map(|board| &board.profiles)
+                        .map(|profile| profile.name.clone())
+                        .collect(),
+                    uuid: gpu.uuid,
+                    product: gpu.product,
+                    memory_mib: gpu.memory_mib,
+                    pids: gpu.pids,
+                });
+            }
+        }
+        Ok(items)
+    }
+
+    fn key(&self) -> String {
+        self.uuid.clone()
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![
+            gpu_name(&self.node, self.index),
+            self.uuid.clone(),
+            self.node.clone(),
+        ]
+    }
+
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.node.clone(),
+            self.index.to_string(),
+            model(&self.product),
+            self.mig.to_owned(),
+            self.slots
+                .as_ref()
+                .map(|slots| format!("{}/{}", slots.used, slots.total))
+                .unwrap_or_default(),
+            self.slices.idle.to_string(),
+            self.slices.in_use.to_string(),
+            self.state.to_owned(),
+            self.uuid.clone(),
+            format!("{}Mi", self.memory_mib),
+            self.reason.clone().unwrap_or_default(),
+        ]
+    }
+}

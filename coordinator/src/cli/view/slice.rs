@@ -1,0 +1,170 @@
+//! Slices: GPU instances.
+
+use mica_model::{Gpu, Instance, Placement, Use};
+use mica_proto::convert::Invalid;
+use mica_proto::v1;
+use serde::Serialize;
+
+use super::super::table::{Column, column, wide};
+use super::{Item, gpu_name, nodes};
+
+/// Bytes in a MiB.
+const MIB: u64 = 1 << 20;
+
+/// A slice as shown.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in super::super) struct Slice {
+    node: String,
+    gpu_index: u32,
+    gpu_uuid: String,
+    gi: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ci: Option<u32>,
+    profile: String,
+    profile_id: u32,
+    placement: Place,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Of the MIG device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
+    pids: Vec<u32>,
+    memory: Memory,
+}
+
+/// Memory slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(in super::super) struct Place {
+    start: u32,
+    size: u32,
+}
+
+impl From<Placement> for Place {
+    fn from(Placement { start, size }: Placement) -> Self {
+        Self { start, size }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { start, size } = *self;
+        Placement { start, size }.fmt(f)
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Memory {
+    used_bytes: u64,
+    total_bytes: u64,
+}
+
+impl Slice {
+    fn new(node: &str, gpu: &Gpu, instance: &Instance) -> Self {
+        let profile = instance.slice.profile;
+        let (mut state, reason, pids) = match &instance.in_use {
+            Use::Idle => ("idle", None, Vec::new()),
+            Use::Processes(pids) => ("in-use", None, pids.clone()),
+            Use::Unknown(why) => ("unknown", Some(why.clone()), Vec::new()),
+        };
+        if instance.compute.is_none() {
+            state = "half-made";
+        }
+        Self {
+            node: node.to_owned(),
+            gpu_index: gpu.index,
+            gpu_uuid: gpu.uuid.clone(),
+            gi: instance.gi,
+            ci: instance.compute.as_ref().map(|compute| compute.id),
+            profile: gpu.board.as_ref().map_or_else(
+                || format!("profile {profile}"),
+                |board| board.profile_name(profile),
+            ),
+            profile_id: profile.0,
+            placement: instance.slice.placement.into(),
+            state,
+            reason,
+            uuid: instance
+                .compute
+                .as_ref()
+                .map(|compute| compute.uuid.clone()),
+            pids,
+            memory: Memory {
+                used_bytes: instance.memory_used_bytes,
+                total_bytes: instance.memory_total_bytes,
+            },
+        }
+    }
+}
+
+impl Item for Slice {
+    const LIST: &'static str = "SliceList";
+    const PLURAL: &'static str = "slices";
+    const COLUMNS: &'static [Column] = &[
+        column("NODE"),
+        column("GPU"),
+        column("GI"),
+        column("CI"),
+        column("PROFILE"),
+        column("PLACEMENT"),
+        column("STATE"),
+        column("UUID"),
+        wide("PIDS"),
+        wide("MEMORY"),
+        wide("REASON"),
+    ];
+
+    fn all(cluster: &v1::Cluster) -> Result<Vec<Self>, Invalid> {
+        let mut items = Vec::new();
+        for (node, gpus) in nodes(cluster)? {
+            for gpu in gpus {
+                let mut instances: Vec<&Instance> = gpu.instances.iter().collect();
+                instances.sort_by_key(|instance| (instance.slice, instance.gi));
+                items.extend(
+                    instances
+                        .into_iter()
+                        .map(|instance| Self::new(&node.name, &gpu, instance)),
+                );
+            }
+        }
+        Ok(items)
+    }
+
+    fn key(&self) -> String {
+        let uuid = self.uuid.as_deref().unwrap_or_default();
+        format!("{}/{}/{uuid}", self.gpu_uuid, self.gi)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = vec![
+            gpu_name(&self.node, self.gpu_index),
+            self.gpu_uuid.clone(),
+            self.node.clone(),
+        ];
+        names.extend(self.uuid.clone());
+        names
+    }
+
+    fn row(&self) -> Vec<String> {
+        let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        vec![
+            self.node.clone(),
+            self.gpu_index.to_string(),
+            self.gi.to_string(),
+            self.ci.map(|ci| ci.to_string()).unwrap_or_default(),
+            self.profile.clone(),
+            self.placement.to_string(),
+            self.state.to_owned(),
+            self.uuid.clone().unwrap_or_default(),
+            pids.join(","),
+            format!(
+                "{}/{}Mi",
+                self.memory.used_bytes / MIB,
+                self.memory.total_bytes / MIB
+            ),
+            self.reason.clone().unwrap_or_default(),
+        ]
+    }
+}

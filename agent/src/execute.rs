@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         let actual = match self.read() {
             Ok(actual) => actual,
             Err(trouble) if trouble.code == Some(Code::NOT_FOUND) => {
-                return Ending::Refused(Refusal::UnknownGpu(self.uuid.to_owned()));
+                return Ending::Refused(self.not_found());
             }
             Err(trouble) => return failed(trouble, true),
         };
@@ -149,6 +149,19 @@ impl<'a> Run<'a> {
         } else {
             Ending::Refused(Refusal::InUse(trouble.busy))
         }
+    }
+
+    /// A GPU that fell off the bus is not found by its UUID either, but it is still listed.
+    fn not_found(&mut self) -> Refusal {
+        let listed = self.driver.gpus().unwrap_or_default();
+        listed
+            .into_iter()
+            .find(|gpu| gpu.uuid == self.uuid)
+            .and_then(|gpu| gpu.fault)
+            .map_or_else(
+                || Refusal::UnknownGpu(self.uuid.to_owned()),
+                Refusal::Faulted,
+            )
     }
 
     fn read(&mut self) -> Result<Gpu, Trouble> {

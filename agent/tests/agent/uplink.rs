@@ -1,0 +1,330 @@
+//! The stream to the coordinator.
+
+use std::{path::Path, time::Duration};
+
+use mica_agent::{
+    driver::{self, Settings},
+    generation::Newest,
+    metrics::Metrics,
+    uplink::Uplink,
+};
+use mica_model::Gpu;
+use mica_proto::v1::{self, RefusalReason};
+use nvml_sim::GpuSpec;
+use tokio::task::JoinSet;
+use tonic::{Status, transport::Endpoint};
+
+use crate::{
+    coordinator::Coordinator,
+    node::{SimNode, layout},
+};
+
+/// A running agent without its HTTP side.
+struct Agent {
+    thread: driver::Handle,
+    tasks: JoinSet<driver::Ended>,
+    metrics: Metrics,
+}
+
+impl Agent {
+    async fn start(node: &SimNode, coordinator: &str) -> Self {
+        let metrics = Metrics::new("node-1").unwrap();
+        let (thread, outcomes) = driver::start(Settings {
+            library: node.node.library().into(),
+            poll_interval: Duration::from_millis(10),
+            newest: Newest::open(&state(node)).unwrap(),
+            metrics: metrics.driver.clone(),
+        })
+        .await
+        .unwrap();
+        let uplink = Uplink {
+            endpoint: Endpoint::from_shared(coordinator.to_owned()).unwrap(),
+            node: "node-1".to_owned(),
+            orders: thread.orders(),
+            outcomes,
+            metrics: metrics.uplink.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(uplink.run());
+        Self {
+            thread,
+            tasks,
+            metrics,
+        }
+    }
+
+    async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.thread.stop().await;
+    }
+
+    fn scrape(&self) -> String {
+        let inventory = self.thread.orders().inventory().borrow().clone();
+        self.metrics.text(&inventory).unwrap()
+    }
+}
+
+fn state(node: &SimNode) -> Box<Path> {
+    node.directory.path().join("state").into()
+}
+
+fn gpus(report: &v1::Report) -> Vec<Gpu> {
+    report.to_gpus().unwrap()
+}
+
+/// Layouts executed in a stream, as profile names at their places.
+fn slices(report: &v1::Report, gpu: usize) -> Vec<String> {
+    let gpu = &gpus(report)[gpu];
+    let board = gpu.board.as_ref().unwrap();
+    let layout = gpu.layout().0.into_iter();
+    layout
+        .map(|slice| {
+            let name = board.profile_name(slice.profile);
+            format!("{name}@{}", slice.placement.start)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_layout_is_executed_and_its_result_reported_before_its_outcome() {
+    let node = SimNode::new(&GpuSpec::many("a100-40gb", 2, true));
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    assert_eq!(
+        (&*stream.hello.node, stream.hello.generation),
+        ("node-1", 0)
+    );
+    assert_eq!(stream.hello.agent_version, env!("CARGO_PKG_VERSION"));
+    let report = stream.report().await;
+    assert_eq!((report.generation, report.boards.len()), (0, 1));
+    let gpus = gpus(&report);
+    assert!(!report.driver_version.is_empty() && !report.nvml_version.is_empty());
+
+    let wanted = layout(&gpus[0], "3g.20gb@4 1g.5gb@0");
+    let illegal = layout(&gpus[1], "3g.20gb@4 1g.5gb@4");
+    stream
+        .want(7, &[(&gpus[0], wanted), (&gpus[1], illegal)])
+        .await;
+    let (report, outcome) = stream.outcome().await;
+    let report = report.expect("a report comes before the outcome");
+    assert_eq!((report.generation, outcome.generation), (7, 7));
+    assert_eq!(slices(&report, 0), ["1g.5gb@0", "3g.20gb@4"]);
+    let [made, refused] = &*outcome.gpus else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(
+        *made,
+        v1::GpuOutcome {
+            uuid: gpus[0].uuid.clone(),
+            created: 2,
+            ..Default::default()
+        }
+    );
+    let refusal = refused.refusal.as_ref().unwrap();
+    assert_eq!(refusal.reason(), RefusalReason::IllegalLayout);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn only_newer_generations_are_executed_and_restarts_do_not_forget() {
+    let node = SimNode::a100();
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpu = gpus(&stream.report().await).remove(0);
+    stream.want(41, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
+    stream.want(40, &[(&gpu, layout(&gpu, "1g.5gb@0"))]).await;
+    let (_, first) = stream.outcome().await;
+    assert_eq!((first.generation, first.refusal), (41, None));
+    let (_, stale) = stream.outcome().await;
+    let refusal = stale.refusal.unwrap();
+    assert_eq!(refusal.reason(), RefusalReason::StaleGeneration);
+    assert_eq!(
+        refusal.detail,
+        "generation 40 is not newer than 41, the newest this agent has seen"
+    );
+    agent.stop().await;
+
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    assert_eq!(stream.hello.generation, 41);
+    let report = stream.report().await;
+    assert_eq!(report.generation, 41, "nothing is under way after a start");
+    assert_eq!(slices(&report, 0), ["3g.20gb@4"], "what stands is adopted");
+    stream.want(41, &[(&gpu, layout(&gpu, ""))]).await;
+    let (_, stale) = stream.outcome().await;
+    assert!(stale.refusal.is_some());
+    assert_eq!(node.stands(0), "3g.20gb@4");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn layouts_are_executed_one_after_the_other_in_order() {
+    let node = SimNode::a100();
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpu = gpus(&stream.report().await).remove(0);
+    let layouts = ["7g.40gb@0", "1g.5gb@0 1g.5gb@1", "2g.10gb@0", "3g.20gb@4"];
+    for (generation, words) in (1..).zip(layouts) {
+        stream
+            .want(generation, &[(&gpu, layout(&gpu, words))])
+            .await;
+    }
+    for (generation, words) in (1..).zip(layouts) {
+        let (report, outcome) = stream.outcome().await;
+        assert_eq!(outcome.generation, generation);
+        // Several may have ended before this one's report was written.
+        if report.is_some_and(|report| report.generation == generation) {
+            assert_eq!(outcome.gpus[0].failure, None, "{words}");
+        }
+    }
+    assert_eq!(node.stands(0), "3g.20gb@4");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_is_reported_once_and_nothing_else_is() {
+    let node = SimNode::a100();
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpu = gpus(&stream.report().await).remove(0);
+    stream.want(1, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
+    stream.outcome().await;
+    node.start_process(4, 77);
+    let used = |report: &v1::Report| report.gpus[0].instances[0].pids == [77];
+    stream.report_that(used).await;
+    node.node.stop_process(77).unwrap();
+    let idle = |report: &v1::Report| report.gpus[0].instances[0].pids.is_empty();
+    stream.report_that(idle).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_coordinator_changes_nothing_and_is_joined_again() {
+    let node = SimNode::a100();
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpu = gpus(&stream.report().await).remove(0);
+    stream.want(3, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
+    stream.outcome().await;
+    drop(stream);
+    let mut stream = coordinator.accept().await;
+    assert_eq!(stream.hello.generation, 3);
+    let report = stream.report().await;
+    assert_eq!(slices(&report, 0), ["3g.20gb@4"]);
+    // What the coordinator says while the agent has nothing to say arrives as well.
+    stream.want(4, &[(&gpu, layout(&gpu, ""))]).await;
+    assert_eq!(stream.outcome().await.1.generation, 4);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_agent_tries_again() {
+    let node = SimNode::a100();
+    let refusals = [
+        Status::already_exists("node-1 is held by 10.0.0.9"),
+        Status::invalid_argument("gpus.uuid: missing"),
+    ];
+    let mut coordinator = Coordinator::start(refusals).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let stream = coordinator.accept().await;
+    stream.fail(Status::already_exists("node-1 is taken")).await;
+    let mut stream = coordinator.accept().await;
+    stream.report().await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_follow_what_is_there() {
+    let node = SimNode::a100();
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpu = gpus(&stream.report().await).remove(0);
+    stream.want(1, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
+    stream.outcome().await;
+    node.start_process(4, 77);
+    stream
+        .report_that(|report| !report.gpus[0].instances[0].pids.is_empty())
+        .await;
+    let series = Series(agent.scrape());
+    let mig = node.node.gpus()[0].instances[0].clone();
+    let gi = mig.gi.to_string();
+    let on_gpu = [
+        ("node", "node-1"),
+        ("gpu", &*gpu.uuid),
+        ("gpu_index", "0"),
+        ("model", &*gpu.product),
+    ];
+    let instance = [
+        ("profile", "3g.20gb"),
+        ("gi", &*gi),
+        ("ci", "0"),
+        ("uuid", mig.uuid.as_deref().unwrap()),
+    ];
+    let instance = [&on_gpu[..], &instance].concat();
+    let and = |label| [&on_gpu[..], &[label]].concat();
+    series.has("instance_in_use", &instance, "1");
+    series.has("instance_memory_used_bytes", &instance, "1048576");
+    series.has("gpu_slots_used", &on_gpu, "4");
+    series.has("gpu_slots_free", &on_gpu, "4");
+    series.has("gpu_mig_mode", &and(("mode", "enabled")), "1");
+    series.has("gpu_mig_mode", &and(("mode", "disabled")), "0");
+    series.has("layouts_total", &and(("outcome", "holds")), "1");
+    series.has(
+        "step_duration_seconds_count",
+        &and(("step", "create_gpu_instance")),
+        "1",
+    );
+    series.has("coordinator_connected", &on_gpu[..1], "1");
+    series.has("generation_finished", &on_gpu[..1], "1");
+    series.has("nvml_up", &on_gpu[..1], "1");
+    // An A100 has no counters.
+    assert!(!series.0.contains("_activity_ratio"), "{}", series.0);
+
+    node.node.stop_process(77).unwrap();
+    stream
+        .report_that(|report| report.gpus[0].instances[0].pids.is_empty())
+        .await;
+    node.fail("nvmlDeviceCreateGpuInstanceWithPlacement", 23, 0, Some(1));
+    stream.want(2, &[(&gpu, layout(&gpu, "1g.5gb@4"))]).await;
+    let (_, outcome) = stream.outcome().await;
+    let failure = outcome.gpus[0].failure.as_ref().unwrap();
+    assert_eq!((failure.nvml_code, failure.rolled_back), (Some(23), true));
+    stream.want(3, &[(&gpu, layout(&gpu, ""))]).await;
+    stream.outcome().await;
+    let series = Series(agent.scrape());
+    assert!(!series.0.contains("mica_agent_instance_"), "{}", series.0);
+    let failed = [("step", "create_gpu_instance"), ("code", "23")];
+    series.has("step_failures_total", &[&on_gpu[..], &failed].concat(), "1");
+    agent.stop().await;
+}
+
+/// The text of a scrape.
+struct Series(String);
+
+impl Series {
+    /// Whether exactly this series is there, its labels in any order, with this value.
+    fn has(&self, name: &str, labels: &[(&str, &str)], value: &str) {
+        let prefix = format!("mica_agent_{name}{{");
+        let mut wanted: Vec<_> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        wanted.sort();
+        let found = self.0.lines().any(|line| {
+            let rest = line.strip_prefix(&prefix);
+            rest.and_then(|rest| rest.split_once("} "))
+                .is_some_and(|(labels, found)| {
+                    let mut labels: Vec<_> = labels.split(',').collect();
+                    labels.sort_unstable();
+                    labels == wanted && found == value
+                })
+        });
+        assert!(found, "{prefix}{wanted:?}}} {value} is not in\n{}", self.0);
+    }
+}

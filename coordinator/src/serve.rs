@@ -49,6 +49,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Together with [`PING_INTERVAL`] about 15 s until a node counts as lost when its machine vanishes; a process that dies is
 /// noticed at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// A poll that fails is given up after one interval, within these bounds, so that the failure is shown soon; the next one follows.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+/// See [`SHORTEST_PATIENCE`].
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long connections may take to end when the coordinator shuts down.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -201,9 +205,10 @@ fn start_work(
     let (cluster, metrics) = shared();
     work.spawn(rounds::run(cluster, metrics, debounce));
     for tenant in config.tenants {
-        let client = Client::new(&config.clearml.url, tenant.credentials.clone())
-            .with_context(|| format!("tenant {}", tenant.name))?;
         let interval = config.clearml.poll_interval;
+        let client = Client::new(&config.clearml.url, tenant.credentials.clone())
+            .with_context(|| format!("tenant {}", tenant.name))?
+            .with_patience(interval.clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE));
         let (cluster, metrics) = shared();
         work.spawn(backlog::run(cluster, metrics, tenant, client, interval));
     }

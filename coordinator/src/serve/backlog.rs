@@ -1,7 +1,7 @@
 //! Looks at the queues of one tenant, again and again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,16 +28,18 @@ pub(crate) async fn run(
     client: Client,
     interval: Duration,
 ) {
-    let limited = tenant
+    let limited: BTreeSet<_> = tenant
         .queues
-        .iter()
-        .any(|queue| queue.max_running.is_some());
+        .into_iter()
+        .filter(|queue| queue.max_running.is_some())
+        .map(|queue| queue.name)
+        .collect();
     let tenant = tenant.name;
     let mut failures = Failures::default();
     loop {
         let started = Instant::now();
         let usage = cluster.read(|index| index.revision().usage);
-        match poll(&client, limited).await {
+        match poll(&client, &limited).await {
             Ok(seen) => {
                 metrics.poll(&tenant, None);
                 cluster.update(|index| index.backlog(&tenant, seen));
@@ -79,21 +81,25 @@ async fn wait(cluster: &Cluster, usage: u64, started: Instant, interval: Duratio
     }
 }
 
-async fn poll(client: &Client, limited: bool) -> Result<BTreeMap<String, Backlog>, Error> {
+/// Looks at all queues, and at what runs if some of them are `limited`.
+async fn poll(
+    client: &Client,
+    limited: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Backlog>, Error> {
     let queues = client.backlog().await?;
     // Asked last: a task that leaves its queue in between counts twice rather than not at all, and no limit is passed.
-    let running = if limited {
-        Some(client.running().await?)
+    let running = if limited.is_empty() {
+        BTreeMap::new()
     } else {
-        None
+        client.running().await?
     };
     let seen = queues.into_iter().map(|queue| {
         let backlog = Backlog {
             waiting: u32::try_from(queue.entries.len()).unwrap_or(u32::MAX),
             oldest: queue.entries.iter().map(|entry| entry.added).min(),
-            running: running
-                .as_ref()
-                .map(|running| running.get(&queue.id).copied().unwrap_or(0)),
+            running: limited
+                .contains(&queue.name)
+                .then(|| running.get(&queue.id).copied().unwrap_or(0)),
             id: queue.id,
         };
         (queue.name, backlog)

@@ -79,17 +79,11 @@ fn explain_queue(
 
 fn waiting(key: &QueueKey, queue: &Queue, now: Now) -> String {
     let backlog = &queue.backlog;
+    let oldest = backlog.oldest_wait_seconds(now.wall);
     let waiting = match backlog.waiting {
         0 => "no task waits".to_owned(),
-        count => format!(
-            "{count} {} since {:.0} s at most",
-            if count == 1 {
-                "task waits"
-            } else {
-                "tasks wait"
-            },
-            backlog.oldest_wait_seconds(now.wall)
-        ),
+        1 => format!("1 task waits, for {oldest:.0} s"),
+        count => format!("{count} tasks wait, the oldest for {oldest:.0} s"),
     };
     let limit = match (backlog.running, queue.config.max_running) {
         (Some(running), Some(limit)) => format!("; {running} of at most {limit} run"),

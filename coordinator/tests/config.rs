@@ -430,3 +430,17 @@ fn lines(message: &str) -> String {
         .collect::<Vec<_>>()
         .join("\n")
 }
+
+#[test]
+fn the_example_is_good() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/standalone/mica.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("acme")).unwrap();
+    for key in ["acme/access_key", "acme/secret_key"] {
+        fs::write(folder.path().join(key), "key").unwrap();
+    }
+    let copy = folder.path().join("mica.yaml");
+    fs::copy(example, &copy).unwrap();
+    let config = Config::load(&copy).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.tenants[0].queues.len(), 2);
+}

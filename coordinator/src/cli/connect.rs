@@ -23,6 +23,9 @@ use super::fail::Fail;
 /// Room for the report of a large cluster: a thousand nodes of eight GPUs cut into seven are about 10 MB.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
+/// How tonic says that an HTTP/2 server answered otherwise than gRPC does.
+const NO_GRPC_STATUS: &str = "grpc-status header missing";
+
 /// How often a watch makes sure that the coordinator is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -282,6 +285,10 @@ impl Wait {
         }
         let server = self.server.clone();
         let message = status.message().to_owned();
+        if message.starts_with(NO_GRPC_STATUS) {
+            let why = message.rsplit(", ").next().unwrap_or_default().to_owned();
+            return Fail::NotGrpc { server, why };
+        }
         match status.code() {
             Code::NotFound => Fail::NotFound(message),
             Code::DeadlineExceeded => self.timed_out(),

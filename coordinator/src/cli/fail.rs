@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::output;
 use crate::serve;
 
 /// Every way a command can fail. A message names the next command where there is one.
@@ -99,7 +100,7 @@ impl Fail {
             Self::Timeout { .. } => TIMEOUT,
             Self::Refused(_) => REFUSED,
         };
-        eprintln!("error: {:#}", anyhow::Error::new(self));
+        output::tell(&format!("error: {:#}", anyhow::Error::new(self)));
         ExitCode::from(code)
     }
 }

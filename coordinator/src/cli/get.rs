@@ -69,7 +69,7 @@ impl Get {
             let items = select::<T>(&clusters.next().await?, names, &self.names)?;
             names = &[]; // what was there once may go
             if items.is_empty() && !self.watch {
-                eprintln!("no {}", T::PLURAL);
+                output::tell(&format!("no {}", T::PLURAL));
             }
             output::print(&screen.next(&items)?)?;
             if !self.watch {

@@ -1,4 +1,4 @@
-//! The one place that writes to stdout.
+//! Where text goes: data to stdout, here and nowhere else, and what is said to people to stderr.
 
 use std::io::{self, Write};
 
@@ -11,4 +11,9 @@ pub(super) fn print(data: &str) -> Result<(), Fail> {
         .write_all(data.as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(Fail::Output)
+}
+
+/// Says a line on stderr. When nobody listens there, nobody can be told.
+pub(super) fn tell(line: &str) {
+    writeln!(io::stderr(), "{line}").ok();
 }

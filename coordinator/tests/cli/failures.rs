@@ -1,6 +1,7 @@
 //! Each way to fail: its exit code and the exact message.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use rstest::rstest;
@@ -107,6 +108,22 @@ async fn a_server_that_is_not_grpc_is_told_apart(#[case] greeting: &'static [u8]
 }
 
 #[tokio::test]
+async fn the_address_of_the_metrics_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, axum::Router::new()).await });
+    let message = mica(&["--server", &url, "plan"]).await.failed(1);
+    assert_eq!(
+        message,
+        format!(
+            "error: what answers at {url} does not speak gRPC (mapped from HTTP status code 404); give the coordinator's gRPC address with \
+             --server or MICA_SERVER, not that of its /metrics, and with https:// when it uses TLS\n"
+        )
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_a_timeout() {
     let mut tasks = JoinSet::new();
     let url = stranger(b"", &mut tasks).await;
@@ -134,6 +151,31 @@ async fn a_reader_that_goes_is_no_failure() {
     let output = child.wait_with_output().await.unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[rstest]
+#[case::open(0o644, "every user of this machine can read the secret key")]
+#[case::closed(0o600, "")]
+#[tokio::test]
+async fn a_secret_that_everyone_can_read_is_warned_of(#[case] mode: u32, #[case] warning: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "s3cr3t").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+    let file = folder.path().join("mica.yaml");
+    let yaml = "clearml: {url: ''}\ntenants: [{credentials: {secretKeyFile: secret}}]";
+    fs::write(&file, yaml).unwrap();
+    let args = ["serve", "--standalone", "--log-format", "json", "--config"];
+    let stderr = mica(&[&args[..], &[file.to_str().unwrap()]].concat())
+        .await
+        .failed(1);
+    let logs: String = stderr
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .collect();
+    assert!(logs.contains(warning), "{stderr}");
+    assert_eq!(logs.is_empty(), warning.is_empty(), "{stderr}");
+    assert!(!stderr.contains("s3cr3t"), "{stderr}");
 }
 
 #[rstest]

@@ -119,8 +119,8 @@ impl Item for Queue {
             "poll-failed".clone_into(&mut reason);
             detail.clone_from(error);
         } else if self.id.is_none() {
-            "not-in-clearml".clone_into(&mut reason);
-            "no queue of this name was found in ClearML yet".clone_into(&mut detail);
+            "not-seen".clone_into(&mut reason);
+            "ClearML has shown no queue of this name yet".clone_into(&mut detail);
         }
         let oldest = (self.waiting > 0).then(|| age(self.oldest_wait_seconds));
         vec![

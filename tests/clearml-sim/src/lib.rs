@@ -1,1 +1,43 @@
-//! To be written.
+//! A simulated ClearML API server, for tests and the demo.
+//!
+//! It answers like the open-source server 2.3.0 (API 2.34): same paths, order of checks, envelope, codes and messages. What was
+//! recorded from the real server is replayed against it in `tests/`. Everything lives in memory.
+//!
+//! ```text
+//!   socket ── http (faults, compression, log) ── call (path, version, who, body) ── endpoints ── services ── store
+//! ```
+//!
+//! [`State`] is the world behind the server: tests fill it, look into it and make it fail while [`Server`] serves it.
+//!
+//! To add an endpoint: a function in the file of its service, and a line in `endpoints`.
+
+mod body;
+mod call;
+mod date;
+mod endpoints;
+mod error;
+mod faults;
+mod http;
+mod identity;
+mod list;
+mod path;
+mod random;
+mod seed;
+mod server;
+mod services;
+mod state;
+mod store;
+mod token;
+
+pub use self::{
+    date::Date,
+    faults::{Fault, Request},
+    identity::Role,
+    seed::{Seed, SeedCompany, SeedTask, SeedUser},
+    server::Server,
+    state::{Credentials, State},
+    store::{
+        queue::{Entry, Queue},
+        task::{Execution, Status, Task},
+    },
+};

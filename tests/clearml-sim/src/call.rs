@@ -1,0 +1,116 @@
+//! One call, from path to envelope, in the server's order of checks: path, endpoint, who asks, what they may, in whose name, body,
+//! and only then the endpoint itself.
+
+use axum::http::HeaderMap;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    body::Body,
+    endpoints::{self, Act, Call, Endpoint},
+    error::ApiError,
+    identity::{self, Identity, Role},
+    path::{self, Version},
+    store::Store,
+};
+
+/// What came over the wire.
+pub(crate) struct Incoming<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a [(String, String)],
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a [u8],
+    /// Address of the caller.
+    pub(crate) ip: &'a str,
+}
+
+/// What goes back.
+pub(crate) struct Outgoing {
+    pub(crate) status: u16,
+    pub(crate) envelope: Value,
+}
+
+pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp) -> Outgoing {
+    let id = store.random.id();
+    let (endpoint, result) = match path::parse(incoming.path) {
+        None => {
+            let text = format!("Invalid request path {}", incoming.path);
+            let endpoint = json!({"name": "", "requested_version": 1.0, "actual_version": null});
+            (endpoint, Err(ApiError::new(400, 0, text)))
+        }
+        Some((version, name)) => {
+            let found = endpoints::find(name, version);
+            let shown = json!({
+                "name": name,
+                "requested_version": version.shown_to(version),
+                "actual_version": found.map(|found| found.min_version.shown_to(version)),
+            });
+            let result = match found {
+                Some(found) => run(store, found, incoming, now),
+                None => Err(not_found(name, version)),
+            };
+            (shown, result)
+        }
+    };
+    let (code, subcode, message, data) = match result {
+        Ok(data) => (200, 0, "OK".to_owned(), data),
+        Err(error) => (error.code, error.subcode, error.message, json!({})),
+    };
+    let trx = identity::header(incoming.headers, "trx").unwrap_or(&id);
+    let envelope = json!({
+        "meta": {
+            "id": id,
+            "trx": trx,
+            "endpoint": endpoint,
+            "result_code": code,
+            "result_subcode": subcode,
+            "result_msg": message,
+            "error_stack": null,
+            "error_data": {},
+        },
+        "data": data,
+    });
+    Outgoing {
+        status: code,
+        envelope,
+    }
+}
+
+fn not_found(name: &str, version: Version) -> ApiError {
+    let text = format!("Unable to find endpoint for name {name} and version {version}");
+    ApiError::new(404, 0, text)
+}
+
+fn run(
+    store: &mut Store,
+    endpoint: &Endpoint,
+    incoming: &Incoming<'_>,
+    now: Timestamp,
+) -> Result<Value, ApiError> {
+    let (roles, handler) = match endpoint.act {
+        Act::Open(answer) => return Ok(answer()),
+        Act::Closed(roles, handler) => (roles, handler),
+    };
+    let caller = identity::authenticate(store, incoming.headers, now)?;
+    permit(&caller, roles)?;
+    let identity = identity::impersonate(store, incoming.headers, caller)?;
+    permit(&identity, roles)?;
+    let body = Body::parse(incoming.body, incoming.query)?;
+    let call = Call {
+        identity: &identity,
+        body: &body,
+        now,
+        ip: incoming.ip,
+    };
+    handler(store, &call)
+}
+
+fn permit(identity: &Identity, roles: &[Role]) -> Result<(), ApiError> {
+    if roles.is_empty() || roles.contains(&identity.role) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let allowed = format!("({})", allowed.join(", "));
+    let error = ApiError::new(403, 20, "Forbidden (not allowed for role)");
+    Err(error.with(&[("role", identity.role.name()), ("allowed", &allowed)]))
+}

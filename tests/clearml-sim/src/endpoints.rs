@@ -1,0 +1,124 @@
+//! The endpoints: name, oldest version of the API that has it, who may call it, and what it does.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    body::Body,
+    date::Date,
+    error::ApiError,
+    identity::{Identity, Role},
+    path::Version,
+    services::{auth, debug, queues, tasks, workers},
+    store::Store,
+};
+
+/// What an endpoint is given.
+pub(crate) struct Call<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) body: &'a Body,
+    pub(crate) now: Timestamp,
+    /// Address of the caller.
+    pub(crate) ip: &'a str,
+}
+
+impl Call<'_> {
+    pub(crate) fn date(&self) -> Date {
+        Date(self.now)
+    }
+}
+
+/// Returns `data`.
+type Handler = fn(&mut Store, &Call<'_>) -> Result<Value, ApiError>;
+
+pub(crate) struct Endpoint {
+    pub(crate) name: &'static str,
+    pub(crate) min_version: Version,
+    pub(crate) act: Act,
+}
+
+pub(crate) enum Act {
+    /// For everyone, known or not.
+    Open(fn() -> Value),
+    /// For users with one of these roles; none means all.
+    Closed(&'static [Role], Handler),
+}
+
+/// The youngest form of an endpoint that the version has.
+pub(crate) fn find(name: &str, version: Version) -> Option<&'static Endpoint> {
+    ENDPOINTS
+        .iter()
+        .filter(|endpoint| endpoint.name == name && endpoint.min_version <= version)
+        .max_by_key(|endpoint| endpoint.min_version)
+}
+
+const fn open(name: &'static str, min_version: Version, answer: fn() -> Value) -> Endpoint {
+    Endpoint {
+        name,
+        min_version,
+        act: Act::Open(answer),
+    }
+}
+
+const fn user(name: &'static str, min_version: Version, handler: Handler) -> Endpoint {
+    Endpoint {
+        name,
+        min_version,
+        act: Act::Closed(&[], handler),
+    }
+}
+
+const fn only(
+    roles: &'static [Role],
+    name: &'static str,
+    min_version: Version,
+    handler: Handler,
+) -> Endpoint {
+    Endpoint {
+        name,
+        min_version,
+        act: Act::Closed(roles, handler),
+    }
+}
+
+const V1_0: Version = Version(1, 0);
+const V2_2: Version = Version(2, 2);
+const V2_4: Version = Version(2, 4);
+const V2_15: Version = Version(2, 15);
+
+const ENDPOINTS: &[Endpoint] = &[
+    open("debug.ping", V1_0, debug::ping),
+    user("auth.login", V1_0, auth::login),
+    user("auth.logout", V2_2, auth::logout),
+    only(
+        &[Role::System, Role::Root],
+        "auth.validate_token",
+        V1_0,
+        auth::validate_token,
+    ),
+    user("queues.create", V2_4, queues::create),
+    user("queues.get_all", V2_4, queues::get_all),
+    user("queues.get_all_ex", V2_4, queues::get_all_ex),
+    user("queues.get_by_id", V2_4, queues::get_by_id),
+    user("queues.get_default", V2_4, queues::get_default),
+    user("queues.delete", V2_4, queues::delete),
+    user("queues.get_num_entries", V2_15, queues::get_num_entries),
+    user("queues.peek_task", V2_15, queues::peek_task),
+    user("queues.get_next_task", V1_0, queues::get_next_task),
+    user("queues.add_task", V2_4, queues::add_task),
+    user("queues.remove_task", V2_4, queues::remove_task),
+    user("tasks.create", V1_0, tasks::create),
+    user("tasks.get_all", V1_0, tasks::get_all),
+    user("tasks.get_by_id", V1_0, tasks::get_by_id),
+    user("tasks.enqueue", V1_0, tasks::enqueue),
+    user("tasks.dequeue", V1_0, tasks::dequeue),
+    user("tasks.started", V1_0, tasks::started),
+    user("tasks.stop", V1_0, tasks::stop),
+    user("tasks.stopped", V1_0, tasks::stopped),
+    user("tasks.completed", V2_2, tasks::completed),
+    user("tasks.failed", V1_0, tasks::failed),
+    user("workers.register", V2_4, workers::register),
+    user("workers.unregister", V2_4, workers::unregister),
+    user("workers.status_report", V2_4, workers::status_report),
+    user("workers.get_all", V2_4, workers::get_all),
+];

@@ -1,0 +1,141 @@
+//! Who asks, and in whose name.
+
+use axum::http::HeaderMap;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::{error::ApiError, store::Store, token};
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// The server's own programs.
+    System,
+    /// The administrator of the server.
+    Root,
+    /// The administrator of a company.
+    Admin,
+    /// A member of a company.
+    User,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Root => "root",
+            Self::Admin => "admin",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) user: String,
+    pub(crate) company: String,
+    pub(crate) role: Role,
+    /// Session of the token that was shown; `None`: keys were.
+    pub(crate) session: Option<String>,
+}
+
+const REFUSED: &str = "Unauthorized (invalid credentials) (failed to locate provided credentials)";
+
+pub(crate) fn authenticate(
+    store: &Store,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Identity, ApiError> {
+    let Some(header) = headers.get("authorization") else {
+        return Err(ApiError::unauthorized(
+            20,
+            "Unauthorized (missing credentials)",
+        ));
+    };
+    let header = header.to_str().unwrap_or_default();
+    let (scheme, proof) = header.split_once(' ').unwrap_or((header, ""));
+    match scheme {
+        "Basic" => by_keys(store, proof),
+        "Bearer" => {
+            let token = token::check(store, proof, now)?;
+            identity(store, &token.user, Some(token.session))
+                .ok_or_else(|| ApiError::unauthorized(22, REFUSED))
+        }
+        _ => Err(ApiError::unauthorized(
+            10,
+            "Unauthorized (bad authentication header type)",
+        )),
+    }
+}
+
+fn by_keys(store: &Store, proof: &str) -> Result<Identity, ApiError> {
+    let text = STANDARD
+        .decode(proof)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let user = text.as_deref().and_then(|text| {
+        let (access, secret) = text.split_once(':')?;
+        let key = store.keys.get(access)?;
+        (key.secret == secret).then_some(key.user.as_str())
+    });
+    user.and_then(|user| identity(store, user, None))
+        .ok_or_else(|| ApiError::unauthorized(22, REFUSED))
+}
+
+fn identity(store: &Store, user: &str, session: Option<String>) -> Option<Identity> {
+    let row = store.users.get(user)?;
+    Some(Identity {
+        user: user.to_owned(),
+        company: row.company.clone(),
+        role: row.role,
+        session,
+    })
+}
+
+/// Applies the headers that act in another user's name: with that user's role, or with the caller's.
+pub(crate) fn impersonate(
+    store: &Store,
+    headers: &HeaderMap,
+    caller: Identity,
+) -> Result<Identity, ApiError> {
+    let (user, role) = match (header(headers, "impersonate-as"), header(headers, "act-as")) {
+        (None, None) => return Ok(caller),
+        (Some(user), None) => (user, None),
+        (None, Some(user)) => (user, Some(caller.role)),
+        (Some(_), Some(_)) => {
+            let text = "Invalid headers (only one allowed)";
+            let names = "(X-Clearml-Impersonate-As, X-Clearml-Act-As)";
+            return Err(ApiError::new(400, 5, text).with(&[("headers", names)]));
+        }
+    };
+    if caller.role == Role::User {
+        let error = ApiError::impersonation("impersonation not allowed");
+        return Err(error.with(&[("role", caller.role.name())]));
+    }
+    let unknown = || ApiError::impersonation("unknown user").with(&[("id", user)]);
+    let target = identity(store, user, caller.session);
+    // In the open-source server root alone may reach into other companies.
+    let target = if caller.role == Role::Root {
+        target.ok_or_else(unknown)?
+    } else {
+        target
+            .filter(|target| target.company == caller.company)
+            .ok_or_else(|| {
+                let pairs = [("id", user), ("company", caller.company.as_str())];
+                ApiError::impersonation("unknown user").with(&pairs)
+            })?
+    };
+    let role = role.unwrap_or(target.role);
+    Ok(Identity { role, ..target })
+}
+
+/// `X-Clearml-NAME`, or its elder twin `X-Trains-NAME`.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    ["x-clearml-", "x-trains-"]
+        .iter()
+        .find_map(|family| headers.get(format!("{family}{name}"))?.to_str().ok())
+}

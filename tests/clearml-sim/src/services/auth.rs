@@ -1,0 +1,45 @@
+//! `auth.*`
+
+use serde_json::{Value, json};
+
+use crate::{
+    endpoints::Call,
+    error::ApiError,
+    identity::Role,
+    store::{Session, Store},
+    token::{self, LONGEST_LIFE, USUAL_LIFE},
+};
+
+pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
+    let field = "expiration_sec";
+    let life = match call.body.number(field)? {
+        Some(life) if life > LONGEST_LIFE => {
+            let problem = format!("'{life}' is bigger than maximum ('{LONGEST_LIFE}')..");
+            return Err(ApiError::field(field, &problem));
+        }
+        Some(life) => Some(life),
+        // The server's own programs are not asked to log in again.
+        None if call.identity.role == Role::System => None,
+        None => Some(USUAL_LIFE),
+    };
+    let token = token::issue(store, call.identity, life, call.now);
+    Ok(json!({"token": token}))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "all endpoints have one form")]
+pub(crate) fn logout(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
+    if let Some(session) = &call.identity.session {
+        store.sessions.insert(session.clone(), Session::Revoked);
+    }
+    Ok(json!({}))
+}
+
+pub(crate) fn validate_token(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
+    let token = call.body.required("token")?;
+    let found = token::check(store, token, call.now).ok();
+    let user = found.and_then(|found| Some((store.users.get(&found.user)?, found.user)));
+    Ok(match user {
+        Some((row, user)) => json!({"valid": true, "user": user, "company": row.company}),
+        None => json!({"valid": false}),
+    })
+}

@@ -1,0 +1,134 @@
+//! Everything the server knows.
+
+pub(crate) mod queue;
+pub(crate) mod task;
+pub(crate) mod worker;
+
+use std::collections::BTreeMap;
+
+use self::{queue::Queue, task::Task, worker::Worker};
+use crate::{error::ApiError, identity::Role, random::Random};
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) random: Random,
+    /// Signs tokens.
+    pub(crate) signing_key: String,
+    pub(crate) companies: Table<Company>,
+    pub(crate) users: Table<User>,
+    /// By access key.
+    pub(crate) keys: BTreeMap<String, Key>,
+    /// What became of the tokens, by their session.
+    pub(crate) sessions: BTreeMap<String, Session>,
+    pub(crate) queues: Table<Queue>,
+    pub(crate) tasks: Table<Task>,
+    /// By key of the worker: company, user and name.
+    pub(crate) workers: Table<Worker>,
+    /// Listings in progress: how many rows were sent.
+    pub(crate) scrolls: BTreeMap<String, usize>,
+}
+
+/// A workspace.
+#[derive(Debug)]
+pub(crate) struct Company {
+    pub(crate) name: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) company: String,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+}
+
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) secret: String,
+    pub(crate) user: String,
+}
+
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Good until it expires.
+    Live,
+    Expired,
+    Revoked,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        let mut random = Random::new();
+        Self {
+            signing_key: random.id(),
+            random,
+            companies: Table::new(),
+            users: Table::new(),
+            keys: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            queues: Table::new(),
+            tasks: Table::new(),
+            workers: Table::new(),
+            scrolls: BTreeMap::new(),
+        }
+    }
+
+    /// A queue of the company; of others it does not even say that they exist.
+    pub(crate) fn queue_mut(&mut self, queue: &str, company: &str) -> Result<&mut Queue, ApiError> {
+        self.queues
+            .get_mut(queue)
+            .filter(|row| row.company == company)
+            .ok_or_else(|| ApiError::queue_id(&[("id", queue), ("company", company)]))
+    }
+
+    /// A task of the company.
+    pub(crate) fn task_mut(&mut self, task: &str, company: &str) -> Result<&mut Task, ApiError> {
+        self.tasks
+            .get_mut(task)
+            .filter(|row| row.company == company)
+            .ok_or_else(|| ApiError::task_id(task, company))
+    }
+}
+
+/// Rows by identifier, in the order in which they came.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    rows: BTreeMap<u64, T>,
+    places: BTreeMap<String, u64>,
+    next: u64,
+}
+
+impl<T> Table<T> {
+    fn new() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            places: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// Adds a row, or replaces it where it is.
+    pub(crate) fn insert(&mut self, id: &str, row: T) {
+        let place = *self.places.entry(id.to_owned()).or_insert_with(|| {
+            self.next += 1;
+            self.next
+        });
+        self.rows.insert(place, row);
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&T> {
+        self.rows.get(self.places.get(id)?)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut T> {
+        self.rows.get_mut(self.places.get(id)?)
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> Option<T> {
+        self.rows.remove(&self.places.remove(id)?)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.rows.values()
+    }
+}

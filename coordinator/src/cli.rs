@@ -51,7 +51,7 @@ Examples:
 
 /// Cut GPUs into MIG slices as the work needs them.
 #[derive(Debug, Parser)]
-#[command(name = "mica", version, after_help = EXAMPLES, after_long_help = concat_help())]
+#[command(name = "mica", version, after_help = EXAMPLES, after_long_help = long_help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -64,7 +64,7 @@ pub struct Cli {
     pub log: Log,
 }
 
-fn concat_help() -> String {
+fn long_help() -> String {
     format!("{EXAMPLES}\n\n{EXIT_CODES}")
 }
 

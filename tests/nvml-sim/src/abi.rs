@@ -11,6 +11,7 @@
 mod call;
 mod compute_instance;
 mod device;
+mod fields;
 mod gpm;
 mod gpu_instance;
 mod handle;

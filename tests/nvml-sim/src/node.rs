@@ -1,21 +1,20 @@
 //! A simulated node: its folder, its GPUs as they are now, and what a test can do to it from outside.
 
-use std::collections::BTreeMap;
+mod view;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use crate::boards::{Board, Span};
 use crate::code::Code;
 use crate::identity;
 use crate::inject::{Fault, FaultError};
 use crate::library;
 use crate::log::{Action, Event};
-use crate::rules;
-use crate::state::{Gpu, GpuInstance, MAX_GPUS, Process, WHOLE_GPU};
+use crate::state::{Gpu, MAX_GPUS, Process, WHOLE_GPU};
 use crate::store::{Store, StoreError};
+
+pub use view::{ComputeInstanceView, GpuView, InstanceView, ProcessView};
 
 /// A GPU to put into a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,96 +110,6 @@ pub enum NodeError {
     TooManyFaults,
 }
 
-/// A GPU as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GpuView {
-    /// NVML index.
-    pub index: u32,
-    /// `GPU-…`.
-    pub uuid: String,
-    /// Key of its board.
-    pub board: String,
-    /// Name the driver reports.
-    pub product: String,
-    /// Memory slots that placements count in.
-    pub slots: u32,
-    /// Whether MIG mode is on.
-    pub mig: bool,
-    /// Whether MIG mode will be on after a reset.
-    pub mig_pending: bool,
-    /// Whether the GPU fell off the bus.
-    pub lost: bool,
-    /// GPU instances, by id.
-    pub instances: Vec<InstanceView>,
-    /// Processes on the whole GPU.
-    pub processes: Vec<ProcessView>,
-    /// By profile id: how many more instances could be created. Empty when MIG mode is off.
-    pub free: BTreeMap<u32, u32>,
-}
-
-impl GpuView {
-    /// All its processes, each with its GPU instance; `None` for those on the whole GPU.
-    pub fn all_processes(&self) -> impl Iterator<Item = (Option<u32>, ProcessView)> {
-        let of_instances = self.instances.iter().flat_map(|instance| {
-            instance
-                .processes
-                .iter()
-                .map(|&process| (Some(instance.gi), process))
-        });
-        self.processes
-            .iter()
-            .map(|&process| (None, process))
-            .chain(of_instances)
-    }
-}
-
-/// A GPU instance as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct InstanceView {
-    /// GPU instance id.
-    pub gi: u32,
-    /// Profile id.
-    pub profile: u32,
-    /// Profile name, e.g. `3g.20gb`.
-    pub profile_name: String,
-    /// First memory slot.
-    pub start: u32,
-    /// Number of memory slots.
-    pub size: u32,
-    /// Its first compute instance; `None` when it is half made.
-    pub ci: Option<u32>,
-    /// UUID of the MIG device of that compute instance, `MIG-…`.
-    pub uuid: Option<String>,
-    /// All its compute instances.
-    pub compute_instances: Vec<ComputeInstanceView>,
-    /// Processes on all of them.
-    pub processes: Vec<ProcessView>,
-}
-
-/// A compute instance, which is a MIG device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ComputeInstanceView {
-    /// Compute instance id.
-    pub ci: u32,
-    /// Name of its profile: `3g.20gb`, or `1c.3g.20gb` when it does not fill the GPU instance.
-    pub name: String,
-    /// Compute slices.
-    pub slices: u32,
-    /// Index of the MIG device on its GPU.
-    pub mig_index: u32,
-    /// `MIG-…`.
-    pub uuid: String,
-}
-
-/// A simulated process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ProcessView {
-    /// Process id.
-    pub pid: u32,
-    /// Memory it uses, bytes.
-    pub memory_bytes: u64,
-}
-
 /// A simulated node, open.
 #[derive(Debug)]
 pub struct Node {
@@ -272,7 +181,7 @@ impl Node {
     /// Its GPUs as they are now. Each is a consistent picture; two of them may be from different moments.
     #[must_use]
     pub fn gpus(&self) -> Vec<GpuView> {
-        let view = |index| view_gpu(u32::try_from(index).ok()?, &self.store.gpu(index)?);
+        let view = |index| view::gpu(u32::try_from(index).ok()?, &self.store.gpu(index)?);
         (0..self.store.gpu_count()).filter_map(view).collect()
     }
 
@@ -430,71 +339,5 @@ fn process_event(action: Action, pid: u32, process: Option<&Process>) -> Event {
         ci: instance.map(|process| process.ci.into()),
         pid: Some(pid),
         ..Event::new(action)
-    }
-}
-
-fn views<'a>(processes: impl Iterator<Item = &'a Process>) -> Vec<ProcessView> {
-    processes
-        .map(|process| ProcessView {
-            pid: process.pid,
-            memory_bytes: process.memory_bytes,
-        })
-        .collect()
-}
-
-fn view_gpu(index: u32, gpu: &Gpu) -> Option<GpuView> {
-    let board: &Board = gpu.board()?;
-    Some(GpuView {
-        index,
-        uuid: identity::uuid_text("GPU", gpu.uuid),
-        board: board.key.clone(),
-        product: board.product.clone(),
-        slots: board.slots,
-        mig: gpu.mig_enabled(),
-        mig_pending: gpu.mig_pending != 0,
-        lost: gpu.lost != 0,
-        instances: gpu
-            .instances()
-            .map(|(gi, instance)| view_instance(gpu, gi, instance))
-            .collect(),
-        processes: views(gpu.processes_on(WHOLE_GPU, None)),
-        free: if gpu.mig_enabled() {
-            board
-                .profiles
-                .iter()
-                .map(|profile| (profile.id, rules::remaining_capacity(gpu, board, profile)))
-                .collect()
-        } else {
-            BTreeMap::new()
-        },
-    })
-}
-
-fn view_instance(gpu: &Gpu, gi: u8, instance: &GpuInstance) -> InstanceView {
-    let Span { start, size } = instance.span();
-    let compute_instances: Vec<_> = instance
-        .compute_instances()
-        .map(|(ci, compute)| ComputeInstanceView {
-            ci: ci.into(),
-            name: gpu.mig_name(instance, compute),
-            slices: compute.size.into(),
-            mig_index: compute.mig_index.into(),
-            uuid: identity::uuid_text("MIG", identity::mig_uuid(gpu.uuid, gi, ci)),
-        })
-        .collect();
-    let first = compute_instances.first();
-    InstanceView {
-        gi: gi.into(),
-        profile: instance.profile.into(),
-        profile_name: gpu
-            .profile_of(instance)
-            .map(|profile| profile.name.clone())
-            .unwrap_or_default(),
-        start,
-        size,
-        ci: first.map(|compute| compute.ci),
-        uuid: first.map(|compute| compute.uuid.clone()),
-        processes: views(gpu.processes_on(gi, None)),
-        compute_instances,
     }
 }

@@ -33,6 +33,7 @@ impl Words {
     }
 
     fn slice(&self) -> &[AtomicU64] {
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping starts at a page")]
         let start = self.map.as_ptr().cast::<AtomicU64>();
         // SAFETY: the mapping is page-aligned, `len` bytes long and lives as long as `self`; every access by every process
         // goes through these atomic words, and any bit pattern is a valid word.

@@ -132,7 +132,7 @@ impl Gpu {
     }
 
     /// Name of a MIG device's profile: `3g.20gb`, or `1c.3g.20gb` when its compute instance does not fill the GPU instance.
-    pub(crate) fn mig_name(&self, gi: &GpuInstance, ci: &ComputeInstance) -> String {
+    pub(crate) fn mig_name(&self, gi: &GpuInstance, ci: ComputeInstance) -> String {
         let profile = self.profile_of(gi);
         let (name, slices) = profile.map_or(("", 0), |profile| (&profile.name, profile.slices));
         if u32::from(ci.size) == slices {

@@ -18,6 +18,13 @@ export! {
     fn nvmlDeviceGetHandleByIndex(index: c_uint, device: Out<Handle>) |store| { by_index(store, index, device) }
     fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: Out<Handle>) |store| { by_index(store, index, device) }
     fn nvmlDeviceGetHandleByUUID(uuid: Text, device: Out<Handle>) |store| { device.put(by_uuid(store, uuid.get()?)?) }
+    fn nvmlDeviceGetHandleByUUIDV(uuid: Out<c_uint>, device: Out<Handle>) |store| {
+        // A version word, a type (1: text) and the value.
+        if uuid.offset::<c_uint>(4)?.get()? != 1 {
+            return Err(Code::ERROR_NOT_SUPPORTED);
+        }
+        device.put(by_uuid(store, uuid.offset::<u8>(8)?.text().get()?)?)
+    }
     fn nvmlDeviceGetHandleBySerial(serial: Text, device: Out<Handle>) |store| {
         let serial = serial.get()?;
         device.put(find_gpu(store, |on| identity::serial(on.gpu.uuid) == serial)?)
@@ -139,7 +146,7 @@ fn device_name(device: &Device) -> String {
             device
                 .on
                 .gpu
-                .mig_name(&seat.gpu_instance, &seat.compute_instance)
+                .mig_name(&seat.gpu_instance, seat.compute_instance)
         ),
     }
 }

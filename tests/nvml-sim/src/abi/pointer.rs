@@ -64,6 +64,11 @@ impl<T: Copy> Out<T> {
         Ok(Out(self.0.cast::<u8>().wrapping_add(bytes).cast()))
     }
 
+    /// The text that starts here.
+    pub(super) fn text(self) -> Text {
+        Text(self.0.cast_const().cast())
+    }
+
     /// Writes a whole list to a buffer whose size NVML fixes elsewhere.
     pub(super) fn put_all(self, values: impl IntoIterator<Item = T>) -> Result {
         values

@@ -95,7 +95,10 @@ fn parse_gpus(text: &str) -> std::result::Result<(String, usize), String> {
 }
 
 #[derive(Debug, Args)]
-#[command(disable_help_flag = false)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, as nvidia-smi has them"
+)]
 struct Show {
     /// Folder of the node.
     dir: PathBuf,

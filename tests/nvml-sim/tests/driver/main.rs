@@ -1,0 +1,22 @@
+//! The library as its clients see it: loaded from a node's folder and called through the C ABI.
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod layouts;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod looks;
+#[cfg(test)]
+mod mode;
+#[cfg(test)]
+mod monitor;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod symbols;

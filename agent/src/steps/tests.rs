@@ -169,7 +169,9 @@ proptest! {
         match steps(&actual, &desired) {
             Ok(steps) => {
                 let mut model = actual.clone();
-                steps.iter().for_each(|&step| take(&mut model, step));
+                for &step in &steps {
+                    take(&mut model, step);
+                }
                 prop_assert!(is_made(&model, &desired));
                 // Minimal: what is wanted and stands is in no step but the one that finishes it.
                 for known in actual.instances.iter().filter(|known| desired.0.contains(&known.slice)) {
@@ -194,9 +196,8 @@ proptest! {
         let kinds: Vec<_> = steps.iter().map(|step| step.kind()).collect();
         let is_destroy = |kind: &StepKind| matches!(kind, StepKind::DestroyComputeInstance | StepKind::DestroyGpuInstance);
         prop_assert!(kinds.is_sorted_by_key(|kind| !is_destroy(kind)));
-        let sizes = steps.iter().filter_map(|step| match step {
-            Step::CreateGpuInstance { slice } => Some(slice.placement.size),
-            _ => None,
+        let sizes = steps.iter().filter_map(|step| {
+            if let Step::CreateGpuInstance { slice } = step { Some(slice.placement.size) } else { None }
         });
         prop_assert!(sizes.rev().is_sorted());
     }

@@ -103,10 +103,11 @@ impl Joined {
 
     /// The next message, which must be a report.
     pub(crate) async fn report(&mut self) -> v1::Report {
-        match self.next().await {
-            from_agent::Message::Report(report) => report,
-            other => panic!("not a report: {other:?}"),
-        }
+        let message = self.next().await;
+        let from_agent::Message::Report(report) = message else {
+            panic!("not a report: {message:?}");
+        };
+        report
     }
 
     /// Reads reports until one has it. Each must differ from the one before.

@@ -36,10 +36,10 @@ fn with(words: &str) -> (SimNode, Driver) {
 }
 
 fn failure(outcome: GpuOutcome) -> Failure {
-    match outcome.ending {
-        Ending::Failed(failure) => failure,
-        other => panic!("{other:?}"),
-    }
+    let Ending::Failed(failure) = outcome.ending else {
+        panic!("{outcome:?}");
+    };
+    failure
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The agent against the simulated driver: the same library, loaded the same way, as on hardware.
 
+#[cfg(test)]
 mod coordinator;
+#[cfg(test)]
 mod execute;
+#[cfg(test)]
 mod node;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
 mod uplink;

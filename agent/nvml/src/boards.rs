@@ -98,19 +98,14 @@ impl Known {
             .collect())
     }
 
-    /// The compute instance profile that fills the GPU instances of a profile: as many slices, the shared engines, and of several
-    /// the first in the header's order, never the `REV1` one. `None` when the driver offers none.
+    /// The compute instance profile that fills the GPU instances of a profile; `None` when the driver offers none.
     pub(crate) fn full_compute_profile(
         &mut self,
         profile: ProfileId,
         instance: GpuInstance<'_>,
     ) -> Result<Option<ComputeProfile>, Error> {
         let slices = self.slices(profile);
-        Ok(self
-            .numbered(profile, instance)?
-            .iter()
-            .find(|numbered| numbered.number != REV1 && numbered.profile.slices == slices)
-            .map(|numbered| numbered.profile))
+        Ok(filling(self.numbered(profile, instance)?, slices))
     }
 
     /// Compute slices of a GPU instance profile; 0 when the board does not list it.
@@ -136,6 +131,14 @@ impl Known {
         }
         Ok(self.compute.get(&profile).map_or(&[], Vec::as_slice))
     }
+}
+
+/// The profile with as many slices as the GPU instance: of several the first in the header's order, never the `REV1` one.
+fn filling(offered: &[Numbered], slices: u32) -> Option<ComputeProfile> {
+    offered
+        .iter()
+        .find(|numbered| numbered.number != REV1 && numbered.profile.slices == slices)
+        .map(|numbered| numbered.profile)
 }
 
 /// A profile, or `None` when the driver says that there is none: "not supported" for one that the board does not offer, "invalid
@@ -220,6 +223,25 @@ mod tests {
         assert_eq!(name(0xd, 1, 24_192, 97_887), "1g.24gb-me");
         assert_eq!(name(0xf, 1, 24_192, 97_887), "1g.24gb+me.all");
         assert_eq!(name(0, 1, 1, 0), "1g.0gb", "nonsense does not panic");
+    }
+
+    #[test]
+    fn what_fills_a_gpu_instance_is_the_first_plain_profile_of_its_size() {
+        let numbered = |(number, id, slices)| Numbered {
+            number,
+            profile: ComputeProfile {
+                id,
+                slices,
+                max_instances: 1,
+            },
+        };
+        let offered = [(0, 0, 1), (2, 2, 3), (4, 4, 7), (7, 7, 1), (8, 8, 7)].map(numbered);
+        let id = |offered, slices| filling(offered, slices).map(|profile| profile.id);
+        assert_eq!(id(&offered, 1), Some(0));
+        assert_eq!(id(&offered, 3), Some(2));
+        assert_eq!(id(&offered, 7), Some(4), "not the NVL one behind it");
+        assert_eq!(id(&offered, 2), None);
+        assert_eq!(id(&offered[3..], 1), None, "REV1 does not stand in");
     }
 
     #[test]

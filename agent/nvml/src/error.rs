@@ -85,7 +85,9 @@ pub enum Error {
         gpu: String,
     },
     /// No compute instance profile fills the GPU instance.
-    #[error("GPU instance {gi} of {gpu} offers no compute instance of all its {slices} slices")]
+    #[error(
+        "GPU instance {gi} of {gpu} offers no compute instance profile of {slices} slices, which would fill it"
+    )]
     NoFullComputeInstance {
         /// UUID of the GPU.
         gpu: String,

@@ -42,8 +42,21 @@ fn it_takes_two_samples_and_repeats_itself_when_asked_too_soon() {
         // The simulated load has these in fixed proportions: each is itself, not another.
         assert!(first.graphics > first.multiprocessors && first.multiprocessors > first.tensor);
         assert!(first.tensor > first.memory_bandwidth);
-        let again = rig.driver.activity(&gpu.uuid, gi).unwrap();
-        assert_eq!(again, Some(first), "asked again at once");
+        assert_repeats_itself(&mut rig, &gpu.uuid, gi);
+    }
+}
+
+/// Two answers less than 100 ms apart are one; on a loaded machine it takes a few tries to ask that fast.
+fn assert_repeats_itself(rig: &mut Rig, gpu: &str, gi: u32) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let start = Instant::now();
+        let answers = [(); 2].map(|()| rig.driver.activity(gpu, gi).unwrap());
+        if start.elapsed() < Duration::from_millis(100) {
+            assert!(answers[0].is_some());
+            return assert_eq!(answers[0], answers[1]);
+        }
+        assert!(start < deadline, "never fast enough");
     }
 }
 

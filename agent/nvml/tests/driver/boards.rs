@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mica_model::MigMode;
-use mica_nvml::Code;
+use mica_nvml::{Code, Driver};
 
 use crate::node::{BOARDS, Rig, rig, rig_without_mig};
 
@@ -131,4 +131,18 @@ fn a_board_unknown_without_mig_mode_is_read_later() {
     rig.heal();
     rig.driver.enable_mig(&gpu.uuid).unwrap();
     assert_eq!(rig.gpu(0).board.unwrap().profiles.len(), 7);
+}
+
+#[test]
+fn a_board_is_read_afresh_when_another_client_changed_the_mode() {
+    let mut rig = rig_without_mig(&["h100-sxm5-80gb"]);
+    let before = rig.gpu(0);
+    let mut other = Driver::open(rig.node.library().as_os_str()).unwrap();
+    other.enable_mig(&before.uuid).unwrap();
+    let call = "nvmlDeviceGetGpuInstancePossiblePlacements_v2";
+    rig.fail(call, Code::TIMEOUT, 0, Some(1));
+    let now = rig.driver.gpus().unwrap().remove(0);
+    assert_eq!(now.mig_mode, MigMode::Enabled);
+    assert_eq!(now.fault.unwrap(), format!("{call}: Timeout (10)"));
+    assert_eq!(rig.gpu(0).board, before.board);
 }

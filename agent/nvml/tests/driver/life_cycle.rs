@@ -33,6 +33,28 @@ fn every_slice_of_every_board_can_be_made_and_destroyed() {
 }
 
 #[test]
+fn a_gpu_instance_that_nothing_fills_is_left_half_made() {
+    let mut rig = rig(&["a100-40gb"]);
+    let gpu = rig.gpu(0);
+    let one = slice(&gpu, "1g.5gb", 0);
+    let gi = rig.driver.create_gpu_instance(&gpu.uuid, one).unwrap();
+    let call = "nvmlGpuInstanceGetComputeInstanceProfileInfo";
+    rig.fail(call, Code::NOT_SUPPORTED, 0, Some(1));
+    let error = rig
+        .driver
+        .create_compute_instance(&gpu.uuid, gi)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "GPU instance {gi} of {} offers no compute instance profile of 1 slices, which would fill it",
+            gpu.uuid
+        )
+    );
+    assert_eq!(rig.gpu(0).instances.remove(0).compute, None);
+}
+
+#[test]
 fn several_instances_are_told_apart_and_sorted() {
     let mut rig = rig(&["a100-40gb"]);
     let gpu = rig.gpu(0);

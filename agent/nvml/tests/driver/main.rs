@@ -11,8 +11,6 @@ mod layouts;
 #[cfg(test)]
 mod life_cycle;
 #[cfg(test)]
-mod log;
-#[cfg(test)]
 mod mig_mode;
 #[cfg(test)]
 mod node;

@@ -7,7 +7,7 @@
 //!   Prometheus ◄── http ──└─────────┘           (Desired, through fleet, to the agents)
 //! ```
 //!
-//! Everything that is known stands in the [`index`], in memory: agents report it again after a restart, and ClearML is asked again.
+//! Everything that is known stands in the index, in memory: agents report it again after a restart, and ClearML is asked again.
 
 mod backlog;
 mod cluster;

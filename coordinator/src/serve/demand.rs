@@ -11,28 +11,43 @@ use super::index::{Queue, QueueKey};
 const PRIORITY_FACTOR: u64 = 8;
 
 /// What one queue wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// Slices to be found now.
     pub(crate) wanted: u32,
-    /// Waiting tasks that the queue's limit keeps out.
-    pub(crate) limited: u32,
+    /// What the queue's limit keeps out.
+    pub(crate) limited: Option<Limited>,
+}
+
+/// Waiting tasks that may not run now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limited {
+    /// How many.
+    pub(crate) count: u32,
+    /// Limit and use, for people.
+    pub(crate) detail: String,
 }
 
 impl Wanted {
     fn of(queue: &Queue) -> Self {
         let waiting = queue.backlog.waiting;
+        let Some(limit) = queue.config.max_running else {
+            return Self {
+                wanted: waiting,
+                limited: None,
+            };
+        };
         // Not knowing how many run, none is let in: the limit is the wall, a late slice only a delay.
-        let allowed = match (queue.config.max_running, queue.backlog.running) {
-            (None, _) => waiting,
-            (Some(limit), Some(running)) => limit.saturating_sub(running),
-            (Some(_), None) => 0,
+        let (allowed, run) = match queue.backlog.running {
+            Some(running) => (limit.saturating_sub(running), running.to_string()),
+            None => (0, "an unknown number".to_owned()),
         };
         let wanted = waiting.min(allowed);
-        Self {
-            wanted,
-            limited: waiting - wanted,
-        }
+        let limited = (waiting > wanted).then(|| Limited {
+            count: waiting - wanted,
+            detail: format!("maxRunning is {limit}, {run} of its tasks run"),
+        });
+        Self { wanted, limited }
     }
 }
 

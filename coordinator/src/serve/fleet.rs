@@ -160,13 +160,15 @@ impl Session {
             .gpus
             .iter()
             .map(|(uuid, verdict)| (uuid.as_str(), verdict));
+        let mut hold = 0;
         for (gpu, verdict) in whole.into_iter().chain(each) {
             self.metrics.outcome(verdict);
             match verdict.problem() {
-                None => info!(node, gpu, %generation, "layout holds"),
-                Some(problem) => warn!(node, gpu, %generation, problem, "layout does not hold"),
+                None => hold += 1,
+                Some(problem) => warn!(node, gpu, %generation, problem, "a layout does not hold"),
             }
         }
+        info!(node, %generation, gpus = hold, "layouts hold");
         let now = Instant::now();
         let awaited = self
             .cluster

@@ -228,7 +228,7 @@ impl Gauges {
             self.wanted.with_label_values(&labels).set(wanted.into());
             self.oldest_wait
                 .with_label_values(&labels)
-                .set(backlog.oldest_wait_seconds(now));
+                .set(backlog.oldest_wait(now).as_secs_f64());
             if let Some(running) = backlog.running {
                 self.running.with_label_values(&labels).set(running.into());
             }

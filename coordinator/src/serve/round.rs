@@ -1,6 +1,8 @@
 //! A round, pure: snapshot → demand → plan → check → the layouts to publish.
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ use mica_planner::{
 use mica_proto::v1;
 
 use super::{
-    demand::{self, Wanted},
+    demand::{self, Limited, Wanted},
     index::{Index, QueueKey, tidy},
 };
 
@@ -94,12 +96,12 @@ fn queue_plans(plan: &CheckedPlan, wanted: &BTreeMap<QueueKey, Wanted>) -> Queue
         .iter()
         .map(|(key, wanted)| {
             let class = classes.get(key.to_string().as_str()).copied();
-            (key.clone(), queue_plan(key, *wanted, class))
+            (key.clone(), queue_plan(key, wanted, class))
         })
         .collect()
 }
 
-fn queue_plan(key: &QueueKey, wanted: Wanted, class: Option<&ClassReport>) -> v1::QueuePlan {
+fn queue_plan(key: &QueueKey, wanted: &Wanted, class: Option<&ClassReport>) -> v1::QueuePlan {
     let mut unmet: Vec<_> = class
         .into_iter()
         .flat_map(|class| &class.unmet)
@@ -109,11 +111,11 @@ fn queue_plan(key: &QueueKey, wanted: Wanted, class: Option<&ClassReport>) -> v1
             detail: unmet.detail.clone(),
         })
         .collect();
-    if wanted.limited > 0 {
+    if let Some(Limited { count, detail }) = &wanted.limited {
         unmet.push(v1::Unmet {
             reason: v1::UnmetReason::Limit.into(),
-            count: wanted.limited,
-            detail: "the queue's limit of running tasks (maxRunning) is reached".to_owned(),
+            count: *count,
+            detail: detail.clone(),
         });
     }
     v1::QueuePlan {

@@ -1,5 +1,6 @@
 //! Why a queue waits, and what holds a GPU: sentences for people, most important first.
 
+use jiff::SignedDuration;
 use mica_model::{Board, Instance, Slice, Use};
 use mica_planner::{Availability, GpuChange, GpuId};
 use mica_proto::v1;
@@ -79,11 +80,11 @@ fn explain_queue(
 
 fn waiting(key: &QueueKey, queue: &Queue, now: Now) -> String {
     let backlog = &queue.backlog;
-    let oldest = backlog.oldest_wait_seconds(now.wall);
+    let oldest = SignedDuration::from_secs(backlog.oldest_wait(now.wall).as_secs());
     let waiting = match backlog.waiting {
         0 => "no task waits".to_owned(),
-        1 => format!("1 task waits, for {oldest:.0} s"),
-        count => format!("{count} tasks wait, the oldest for {oldest:.0} s"),
+        1 => format!("1 task waits, for {oldest:#}"),
+        count => format!("{count} tasks wait, the oldest for {oldest:#}"),
     };
     let limit = match (backlog.running, queue.config.max_running) {
         (Some(running), Some(limit)) => format!("; {running} of at most {limit} run"),
@@ -118,7 +119,7 @@ fn unmet(unmet: &v1::Unmet) -> String {
         v1::UnmetReason::NoRoom => "there is no room",
         v1::UnmetReason::Fragmented => "there is room, but not in one piece",
         v1::UnmetReason::NoSuchProfile => "no GPU offers such a profile",
-        v1::UnmetReason::Limit => "the queue's limit",
+        v1::UnmetReason::Limit => "the queue's limit is reached",
         v1::UnmetReason::GpuUnavailable => "the GPUs that could serve cannot be changed now",
         v1::UnmetReason::Unspecified => "the reason is not known",
     };

@@ -56,7 +56,7 @@ fn queue(index: &Index, key: &QueueKey, queue: &Queue, now: Now) -> v1::Queue {
         waiting: queue.backlog.waiting,
         running: queue.backlog.running,
         max_running: queue.config.max_running,
-        oldest_wait_seconds: queue.backlog.oldest_wait_seconds(now.wall),
+        oldest_wait_seconds: queue.backlog.oldest_wait(now.wall).as_secs_f64(),
         unmet: index
             .last_plan(key)
             .map_or_else(Vec::new, |plan| plan.unmet.clone()),

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config;
 
@@ -46,10 +46,9 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// How long the oldest task has waited, seconds; 0 when none waits, or when ClearML's clock is ahead of ours.
-    pub(crate) fn oldest_wait_seconds(&self, now: Timestamp) -> f64 {
-        self.oldest.map_or(0.0, |oldest| {
-            now.duration_since(oldest).as_secs_f64().max(0.0)
-        })
+    /// How long the oldest task has waited; 0 when none waits, or when ClearML's clock is ahead of ours.
+    pub(crate) fn oldest_wait(&self, now: Timestamp) -> SignedDuration {
+        let wait = self.oldest.map(|oldest| now.duration_since(oldest));
+        wait.unwrap_or_default().max(SignedDuration::ZERO)
     }
 }

@@ -96,12 +96,13 @@ fn envelope(outgoing: &Outgoing, headers: &HeaderMap) -> Response {
         .get(header::ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.contains("gzip"));
-    *response.body_mut() = match compress(&text) {
-        Some(bytes) if wanted && text.len() > COMPRESSED_FROM => {
+    let wanted = wanted && text.len() > COMPRESSED_FROM;
+    *response.body_mut() = match wanted.then(|| compress(&text)).flatten() {
+        Some(bytes) => {
             set(&mut response, header::CONTENT_ENCODING, "gzip");
             Body::from(bytes)
         }
-        _ => Body::from(text),
+        None => Body::from(text),
     };
     response
 }

@@ -87,6 +87,7 @@ pub(crate) fn status_report(store: &mut Store, call: &Call<'_>) -> Result<Value,
     }
     let queues = known_queues(store, call)?;
     let task = body.text("task")?.map(str::to_owned);
+    let tags = body.owned_list("tags")?;
     let key = key(call, name);
     if store.workers.get(&key).is_none() {
         store.workers.insert(&key, new(call, name));
@@ -94,6 +95,8 @@ pub(crate) fn status_report(store: &mut Store, call: &Call<'_>) -> Result<Value,
     if let Some(worker) = store.workers.get_mut(&key) {
         worker.last_activity = call.date();
         worker.task.clone_from(&task);
+        // Also those of the registration, when the report has none.
+        worker.tags = tags;
         if !queues.is_empty() {
             worker.queues = queues;
         }

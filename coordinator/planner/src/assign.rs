@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use mica_model::Slice;
 
+use crate::allotment::Allotment;
 use crate::cells::Cell;
 use crate::market::{Kind, Market};
 use crate::matching::Matching;
-use crate::search::Allotment;
 use crate::{Availability, GpuChange, GpuState};
 
 /// What becomes of the GPUs.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mica_model::{Board, Layout};
 
-use crate::market::Market;
+use crate::market::{Kind, Market};
 use crate::options::{Choice, Options, options};
 use crate::{Availability, GpuState};
 
@@ -22,6 +22,13 @@ impl Cell<'_> {
     /// A choice by its position.
     pub(crate) fn choice(&self, position: usize) -> Option<&Choice> {
         self.options.choices.get(position)
+    }
+
+    /// What a choice offers: pairs of kind and number, in ascending order of kind.
+    pub(crate) fn offers(&self, choice: usize) -> impl Iterator<Item = (Kind, u8)> {
+        let offers = self.choice(choice).map(|choice| choice.offers.iter());
+        let kinds = self.options.kinds.iter().copied();
+        kinds.zip(offers.into_iter().flatten().copied())
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Pure: no I/O, async, clock, randomness or hash order. Same input, same plan.
 
+mod allotment;
 mod assign;
 mod cells;
 mod check;
 mod demand;
+mod exchange;
 mod market;
 mod matching;
 mod options;
@@ -29,7 +31,7 @@ pub fn plan(snapshot: &Snapshot, demand: &Demand) -> Plan {
     let market = market::Market::new(&classes);
     let cells = cells::cells(&gpus, &market);
     let fixed = assign::fixed(&gpus, &market);
-    let present = search::Allotment::new(&cells, matching::Matching::new(&market), &fixed);
+    let present = allotment::Allotment::new(&cells, matching::Matching::new(&market), &fixed);
     let allotment = search::search(&present);
     let assignment = assign::assign(&cells, &allotment, &market);
     let served = assign::served(

@@ -205,10 +205,12 @@ impl<'m> Matching<'m> {
     }
 
     /// For each kind, what one more slice would gain.
-    pub(crate) fn gains(&mut self) -> Vec<u64> {
-        (0..self.spare.len())
-            .map(|kind| self.heaviest_waiting(kind).map_or(0, |(weight, ..)| weight))
-            .collect()
+    pub(crate) fn gains(&mut self, gains: &mut Vec<u64>) {
+        gains.clear();
+        for kind in 0..self.spare.len() {
+            let heaviest = self.heaviest_waiting(kind);
+            gains.push(heaviest.map_or(0, |(weight, ..)| weight));
+        }
     }
 }
 

@@ -149,3 +149,27 @@ impl Failures {
             .min(LONGEST_BACK_OFF.max(interval))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::first(5, 1, 5)]
+    #[case::doubles(5, 3, 20)]
+    #[case::has_an_end(5, 5, 60)]
+    #[case::for_years(5, u32::MAX, 60)]
+    #[case::never_more_often_than_good_ones(300, 4, 300)]
+    fn failures_are_repeated_less_and_less(
+        #[case] interval: u64,
+        #[case] count: u32,
+        #[case] wait: u64,
+    ) {
+        let last = String::new();
+        let failures = Failures { count, last };
+        let wait = Duration::from_secs(wait);
+        assert_eq!(failures.back_off(Duration::from_secs(interval)), wait);
+    }
+}

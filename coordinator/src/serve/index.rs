@@ -60,10 +60,8 @@ pub(crate) struct Index {
     /// One for each kind of board, shared by its GPUs.
     boards: BTreeSet<Arc<Board>>,
     connections: u64,
-    /// Newest generation published here or heard of from an agent; whatever is published next is above it.
+    /// Newest generation published, by this coordinator or, as agents tell, by one before it.
     newest: Generation,
-    /// Newest generation published.
-    published: Generation,
     /// What the last round said of each queue.
     last_round: QueuePlans,
     revision: Revision,
@@ -130,6 +128,7 @@ impl Index {
         node.agent_version = hello.agent_version;
         node.last_seen = now;
         node.observed = Generation(hello.generation);
+        node.desired = node.desired.max(node.observed);
         self.newest = self.newest.max(node.observed);
         self.changed(true);
         Ok(Joined {
@@ -268,7 +267,6 @@ impl Index {
             }
         }
         self.newest = generation;
-        self.published = generation;
         // The round that decided it has counted the slices already: another one would decide nothing.
         self.changed(false);
         Some(generation)
@@ -348,9 +346,9 @@ impl Index {
         self.last_round.get(key)
     }
 
-    /// Newest generation published.
-    pub(crate) fn published(&self) -> Generation {
-        self.published
+    /// Newest generation published, by this coordinator or one before it.
+    pub(crate) fn newest(&self) -> Generation {
+        self.newest
     }
 
     /// How often it has changed.

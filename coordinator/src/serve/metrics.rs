@@ -272,7 +272,7 @@ impl Gauges {
             clippy::cast_precision_loss,
             reason = "Prometheus has no other numbers"
         )]
-        self.generation.set(index.published().0 as f64);
+        self.generation.set(index.newest().0 as f64);
     }
 }
 

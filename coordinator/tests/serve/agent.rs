@@ -32,9 +32,10 @@ pub(crate) fn a100(node: &str, slices: &str) -> Gpu {
                 id: 0,
                 uuid: format!("MIG-{node}-{gi}"),
             }),
-            in_use: match word.ends_with('*') {
-                true => Use::Processes(vec![gi]),
-                false => Use::Idle,
+            in_use: if word.ends_with('*') {
+                Use::Processes(vec![gi])
+            } else {
+                Use::Idle
             },
             memory_used_bytes: 0,
             memory_total_bytes: 1,

@@ -26,7 +26,7 @@ fn slices(cluster: &v1::Cluster, name: &str) -> usize {
 async fn from_backlog_to_slice() {
     let coordinator = Coordinator::start().await;
     let mut agent = Agent::with(&coordinator, "n1", "").await;
-    coordinator.clearml.set("half", 1, 0);
+    coordinator.clearml.push("half", 1);
 
     let (generation, layout) = agent.desired().await;
     assert_eq!(generation, 1);
@@ -88,7 +88,7 @@ async fn one_node_name_one_agent() {
 #[tokio::test]
 async fn a_restarted_coordinator_goes_on_above() {
     let coordinator = Coordinator::start().await;
-    coordinator.clearml.set("half", 1, 0);
+    coordinator.clearml.push("half", 1);
     let mut agent = Agent::with(&coordinator, "n1", "").await;
     let (generation, _) = agent.desired().await;
     assert_eq!(generation, 1);
@@ -106,7 +106,7 @@ async fn a_restarted_coordinator_goes_on_above() {
 async fn a_refusal_is_shown_and_tried_again() {
     let coordinator = Coordinator::start().await;
     let mut agent = Agent::with(&coordinator, "n1", "1g.5gb@0 1g.5gb@4").await;
-    coordinator.clearml.set("half", 2, 0);
+    coordinator.clearml.push("half", 2);
     let (generation, _) = agent.desired().await;
 
     let refusal = v1::Refusal {
@@ -115,10 +115,10 @@ async fn a_refusal_is_shown_and_tried_again() {
     };
     agent.report(generation, "1g.5gb@0 1g.5gb@4").await;
     agent.outcome(generation, Some(refusal)).await;
-    let held = coordinator
+    let cluster = coordinator
         .watch_until("held", |cluster| !node(cluster, "n1").holds.is_empty())
         .await;
-    let hold = &node(&held, "n1").holds[0];
+    let hold = &node(&cluster, "n1").holds[0];
     assert_eq!(hold.uuid, "GPU-n1");
     assert_eq!(
         hold.reason,
@@ -129,8 +129,8 @@ async fn a_refusal_is_shown_and_tried_again() {
         explained.contains("process 7 is on GPU instance 1"),
         "{explained}"
     );
-    let held = "mica_coordinator_held_gpus";
-    assert_eq!(coordinator.metric(held).await, Some(1.0));
+    let gpus_held = "mica_coordinator_held_gpus";
+    assert_eq!(coordinator.metric(gpus_held).await, Some(1.0));
 
     agent.report(generation, "1g.5gb@0* 1g.5gb@4").await;
     let (next, layout) = agent.desired().await;
@@ -143,7 +143,7 @@ async fn what_a_lost_agent_had_does_not_count() {
     let coordinator = Coordinator::start().await;
     let lost = Agent::with(&coordinator, "n1", "3g.20gb@0 3g.20gb@4").await;
     let mut other = Agent::with(&coordinator, "n2", "").await;
-    coordinator.clearml.set("half", 1, 0);
+    coordinator.clearml.push("half", 1);
     coordinator
         .watch_until("seen", |cluster| cluster.queues[0].waiting == 1)
         .await;

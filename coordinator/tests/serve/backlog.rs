@@ -7,15 +7,17 @@ const FAILURES: &str = "mica_coordinator_clearml_poll_failures_total";
 #[tokio::test]
 async fn queues_and_limits() {
     let coordinator = Coordinator::start().await;
-    coordinator.clearml.set("small", 5, 1);
+    coordinator.clearml.push("small", 6);
+    coordinator.clearml.run_one("small").await;
     let cluster = coordinator
         .watch_until("polled and planned", |cluster| {
-            cluster.queues[1].waiting == 5 && !cluster.queues[1].unmet.is_empty()
+            let small = &cluster.queues[1];
+            small.waiting == 5 && small.running == Some(1) && !small.unmet.is_empty()
         })
         .await;
     let small = &cluster.queues[1];
-    assert_eq!(small.id, "id-small");
-    assert_eq!((small.running, small.max_running), (Some(1), Some(2)));
+    assert_eq!(small.id, coordinator.clearml.id("small"));
+    assert_eq!(small.max_running, Some(2));
     assert_eq!(cluster.queues[0].running, None, "no limit, not asked");
     let labels = "{queue=\"small\",tenant=\"acme\"}";
     let metric = |name: &str| format!("mica_coordinator_{name}{labels}");
@@ -40,11 +42,12 @@ async fn queues_and_limits() {
 
 #[tokio::test]
 async fn a_queue_that_clearml_does_not_have() {
-    let clearml = ClearMl::start().await;
-    clearml.set("half", 1, 0);
-    let coordinator = Coordinator::on(clearml, true, &[]).await;
+    let coordinator = Coordinator::on(ClearMl::start(&["half"]).await, &[]).await;
+    coordinator.clearml.push("half", 1);
     let cluster = coordinator
-        .watch_until("said", |cluster| !cluster.queues[1].error.is_empty())
+        .watch_until("said", |cluster| {
+            !cluster.queues[1].error.is_empty() && cluster.queues[0].waiting == 1
+        })
         .await;
     let error = &cluster.queues[1].error;
     assert!(
@@ -52,19 +55,22 @@ async fn a_queue_that_clearml_does_not_have() {
         "{error}"
     );
     assert_eq!(cluster.queues[0].error, "");
-    assert_eq!(cluster.queues[0].waiting, 1);
 }
 
 #[tokio::test]
 async fn bad_keys() {
-    let clearml = ClearMl::start().await;
-    let coordinator = Coordinator::on(clearml, false, &[]).await;
+    let mut clearml = ClearMl::start(&["half", "small"]).await;
+    clearml.keys.access_key = "stranger".to_owned();
+    let coordinator = Coordinator::on(clearml, &[]).await;
     let cluster = coordinator
         .watch_until("said", |cluster| !cluster.queues[0].error.is_empty())
         .await;
     let error = &cluster.queues[0].error;
-    assert!(error.contains("refuses the access key \"bad\""), "{error}");
-    assert!(!error.contains("secret-of-acme"));
+    assert!(
+        error.contains("refuses the access key \"stranger\""),
+        "{error}"
+    );
+    assert!(!error.contains(&coordinator.clearml.keys.secret_key));
     let series = format!("{FAILURES}{{category=\"unauthorized\",tenant=\"acme\"}}");
     assert!(coordinator.metric(&series).await >= Some(1.0));
     let explained = coordinator.explain("half").await.unwrap();
@@ -82,7 +88,7 @@ async fn bad_keys() {
 #[tokio::test]
 async fn clearml_goes_and_comes() {
     let mut coordinator = Coordinator::start().await;
-    coordinator.clearml.set("half", 3, 0);
+    coordinator.clearml.push("half", 3);
     coordinator
         .watch_until("seen", |cluster| cluster.queues[0].waiting == 3)
         .await;
@@ -99,11 +105,11 @@ async fn clearml_goes_and_comes() {
     let series = format!("{FAILURES}{{category=\"unreachable\",tenant=\"acme\"}}");
     assert!(coordinator.metric(&series).await >= Some(1.0));
 
-    coordinator.clearml.set("half", 1, 0);
+    coordinator.clearml.push("half", 1);
     coordinator.clearml.resume().await;
     coordinator
         .watch_until("seen again", |cluster| {
-            cluster.queues[0].error.is_empty() && cluster.queues[0].waiting == 1
+            cluster.queues[0].error.is_empty() && cluster.queues[0].waiting == 4
         })
         .await;
 }

@@ -1,128 +1,84 @@
-//! Just enough of ClearML to be polled: queues of which a test says how many tasks wait and run.
+//! A simulated ClearML with one company.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use axum::{
-    Json, Router,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode},
-    routing::post,
-};
+use clearml_sim::{Credentials, Server, State};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
-/// Keys whose access part ends in this are refused.
-const BAD: &str = "bad";
-
-/// Waiting and running tasks by name of the queue.
-type Queues = Arc<Mutex<BTreeMap<String, (usize, usize)>>>;
-
-/// A server; it ends when dropped.
+/// It ends when dropped.
 pub(crate) struct ClearMl {
-    pub(crate) url: String,
-    queues: Queues,
-    address: SocketAddr,
-    server: Option<(oneshot::Sender<()>, JoinSet<()>)>,
+    pub(crate) address: SocketAddr,
+    pub(crate) keys: Credentials,
+    state: State,
+    company: String,
+    queues: BTreeMap<String, String>,
+    server: Option<Server>,
 }
 
 impl ClearMl {
-    pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut clearml = Self {
-            url: format!("http://{address}"),
-            queues: Queues::default(),
-            address,
-            server: None,
-        };
-        clearml.serve(listener);
-        clearml
+    /// One with these queues.
+    pub(crate) async fn start(queues: &[&str]) -> Self {
+        let state = State::new();
+        let company = state.add_company("acme");
+        let keys = state.add_user(&company, "mica");
+        let queues = queues
+            .iter()
+            .map(|&name| (name.to_owned(), state.add_queue(&company, name)));
+        let queues = queues.collect();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::start(any, state.clone()).await.unwrap();
+        Self {
+            address: server.address(),
+            keys,
+            state,
+            company,
+            queues,
+            server: Some(server),
+        }
     }
 
-    fn serve(&mut self, listener: TcpListener) {
-        let router = Router::new()
-            .route("/{version}/{endpoint}", post(answer))
-            .with_state(Arc::clone(&self.queues));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
-            served.await.unwrap();
-        });
-        self.server = Some((stop, server));
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// ClearML's id of a queue.
+    pub(crate) fn id(&self, queue: &str) -> &str {
+        &self.queues[queue]
+    }
+
+    /// So many more tasks wait.
+    pub(crate) fn push(&self, queue: &str, count: usize) {
+        for _ in 0..count {
+            self.state
+                .add_task(&self.company, "task", Some(self.id(queue)));
+        }
+    }
+
+    /// A worker takes a task and starts it.
+    pub(crate) async fn run_one(&self, queue: &str) {
+        let next = json!({"queue": self.id(queue)});
+        let next = self.call("queues.get_next_task", next).await;
+        let started = json!({"task": next["entry"]["task"]});
+        self.call("tasks.started", started).await;
+    }
+
+    async fn call(&self, endpoint: &str, body: Value) -> Value {
+        let request = reqwest::Client::new()
+            .post(format!("{}/{endpoint}", self.url()))
+            .basic_auth(&self.keys.access_key, Some(&self.keys.secret_key))
+            .json(&body);
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        answer.json::<Value>().await.unwrap()["data"].take()
     }
 
     /// Hangs up; nobody can connect any more.
     pub(crate) async fn stop(&mut self) {
-        let (stop, mut server) = self.server.take().unwrap();
-        drop(stop);
-        server.join_next().await.unwrap().unwrap();
+        self.server.take().unwrap().shutdown().await.unwrap();
     }
 
     /// Is there again.
     pub(crate) async fn resume(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.serve(listener);
+        let server = Server::start(self.address, self.state.clone()).await;
+        self.server = Some(server.unwrap());
     }
-
-    /// The queue exists, with so many tasks.
-    pub(crate) fn set(&self, queue: &str, waiting: usize, running: usize) {
-        let mut queues = self.queues.lock().unwrap();
-        queues.insert(queue.to_owned(), (waiting, running));
-    }
-}
-
-async fn answer(
-    State(queues): State<Queues>,
-    Path((_, endpoint)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> (StatusCode, Json<Value>) {
-    let envelope = |status: StatusCode, message: &str, data: Value| {
-        let code = status.as_u16();
-        let meta = json!({"result_code": code, "result_subcode": 0, "result_msg": message});
-        (status, Json(json!({"meta": meta, "data": data})))
-    };
-    // Basic authorization: base64 of "…bad:…", which ends a group of three letters.
-    let authorization = headers["authorization"].to_str().unwrap().to_owned();
-    if authorization.starts_with("Basic") && authorization.contains("YmFk") {
-        return envelope(
-            StatusCode::UNAUTHORIZED,
-            "Unauthorized (invalid credentials)",
-            json!({}),
-        );
-    }
-    let queues = queues.lock().unwrap().clone();
-    let data = match endpoint.as_str() {
-        "auth.login" => json!({"token": "t"}),
-        "queues.get_all" => {
-            let rows = queues.iter().map(|(name, (waiting, _))| {
-                let entries = (0..*waiting).map(
-                    |task| json!({"task": task.to_string(), "added": "2026-11-24T02:35:50.506000+00:00"}),
-                );
-                let entries: Vec<_> = entries.collect();
-                json!({"id": format!("id-{name}"), "name": name, "system_tags": [], "entries": entries})
-            });
-            json!({"queues": rows.collect::<Vec<_>>()})
-        }
-        "tasks.get_all" => {
-            let rows = queues.iter().flat_map(|(name, (_, running))| {
-                (0..*running).map(move |task| {
-                    json!({"id": format!("{name}-{task}"), "execution": {"queue": format!("id-{name}")}})
-                })
-            });
-            json!({"tasks": rows.collect::<Vec<_>>()})
-        }
-        _ => return envelope(StatusCode::NOT_FOUND, "Unable to find endpoint", json!({})),
-    };
-    envelope(StatusCode::OK, "OK", data)
-}
-
-/// Keys that the server accepts, or not.
-pub(crate) fn access_key(good: bool) -> &'static str {
-    if good { "key" } else { BAD }
 }

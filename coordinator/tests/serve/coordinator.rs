@@ -1,8 +1,13 @@
 //! A coordinator in this process, and what it answers.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Parser;
+use clearml_sim::Credentials;
 use mica_coordinator::serve::{Args, run_until};
 use mica_proto::v1::{self, console_client::ConsoleClient, fleet_client::FleetClient};
 use serde::Deserialize;
@@ -10,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 use tonic::transport::Channel;
 
-use super::clearml::{ClearMl, access_key};
+use super::clearml::ClearMl;
 
 /// Longer than anything may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
@@ -45,11 +50,11 @@ pub(crate) fn args(more: &[&str], config: &Path) -> Args {
     Command::try_parse_from(words).unwrap().args
 }
 
-/// A configuration of tenant `acme`: the access key is good or bad.
-pub(crate) fn write_config(directory: &Path, url: &str, good_keys: bool) -> std::path::PathBuf {
+/// A configuration of tenant `acme`.
+pub(crate) fn write_config(directory: &Path, url: &str, keys: &Credentials) -> PathBuf {
     let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).unwrap();
-    write("access", access_key(good_keys));
-    write("secret", "secret-of-acme");
+    write("access", &keys.access_key);
+    write("secret", &keys.secret_key);
     write(
         "mica.yaml",
         &format!(
@@ -70,25 +75,23 @@ tenants:
 impl Coordinator {
     /// Starts one, on a ClearML with the queues `half` and `small` (of which 2 may run).
     pub(crate) async fn start() -> Self {
-        let clearml = ClearMl::start().await;
-        clearml.set("half", 0, 0);
-        clearml.set("small", 0, 0);
-        Self::on(clearml, true, &[]).await
+        Self::on(ClearMl::start(&["half", "small"]).await, &[]).await
     }
 
     /// Starts one on this ClearML.
-    pub(crate) async fn on(clearml: ClearMl, good_keys: bool, more: &[&str]) -> Self {
+    pub(crate) async fn on(clearml: ClearMl, more: &[&str]) -> Self {
         // It fails only when another test of this process was first.
         drop(rustls::crypto::ring::default_provider().install_default());
         let directory = TempDir::new().unwrap();
-        let config = write_config(directory.path(), &clearml.url, good_keys);
+        let config = write_config(directory.path(), &clearml.url(), &clearml.keys);
         let ready = directory.path().join("ready.json");
         let ready_text = ready.to_str().unwrap();
         let own = ["--debounce=5ms", "--ready-file", ready_text];
         let loopback = ["--listen=127.0.0.1:0", "--http=127.0.0.1:0"];
-        let addresses = match more.contains(&"--insecure") {
-            true => &[][..],
-            false => &loopback[..],
+        let addresses = if more.contains(&"--insecure") {
+            &[][..]
+        } else {
+            &loopback[..]
         };
         let args = args(&[&own[..], addresses, more].concat(), &config);
         let (stop, stopped) = oneshot::channel();
@@ -114,7 +117,7 @@ impl Coordinator {
     /// Ends it as SIGTERM does, and starts another one on the same ClearML.
     pub(crate) async fn restart(mut self) -> Self {
         self.end().await;
-        Self::on(self.clearml, true, &[]).await
+        Self::on(self.clearml, &[]).await
     }
 
     /// Ends it as SIGTERM does.

@@ -1,5 +1,6 @@
 //! Where it listens, and where it refuses to.
 
+use clearml_sim::Credentials;
 use mica_coordinator::serve::{Refused, run_until};
 use mica_proto::v1::{VersionRequest, console_client::ConsoleClient};
 use rstest::rstest;
@@ -13,9 +14,16 @@ use super::{
 
 const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
 
+fn keys() -> Credentials {
+    Credentials {
+        access_key: "access".to_owned(),
+        secret_key: "secret".to_owned(),
+    }
+}
+
 async fn refused(more: &[&str]) -> anyhow::Error {
     let directory = TempDir::new().unwrap();
-    let config = write_config(directory.path(), "http://127.0.0.1:1", true);
+    let config = write_config(directory.path(), "http://127.0.0.1:1", &keys());
     let never = std::future::pending();
     run_until(args(more, &config), never).await.unwrap_err()
 }
@@ -37,15 +45,15 @@ async fn clear_text_stays_on_the_machine(
 
 #[tokio::test]
 async fn insecure_is_insecure() {
-    let clearml = ClearMl::start().await;
+    let clearml = ClearMl::start(&[]).await;
     let more = ["--insecure", "--listen=0.0.0.0:0", "--http=0.0.0.0:0"];
-    let coordinator = Coordinator::on(clearml, true, &more).await;
+    let coordinator = Coordinator::on(clearml, &more).await;
     assert!(coordinator.grpc.ip().is_unspecified());
 }
 
 #[tokio::test]
 async fn tls_asks_for_a_certificate_of_the_authority() {
-    let clearml = ClearMl::start().await;
+    let clearml = ClearMl::start(&[]).await;
     let file = |name: &str| format!("{TLS}/{name}");
     let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
     let more = [
@@ -56,7 +64,7 @@ async fn tls_asks_for_a_certificate_of_the_authority() {
         "--tls-client-ca",
         &ca,
     ];
-    let coordinator = Coordinator::on(clearml, true, &more).await;
+    let coordinator = Coordinator::on(clearml, &more).await;
     let read = |name: &String| std::fs::read(name).unwrap();
     let ask = async |tls: ClientTlsConfig| {
         let url = format!("https://{}", coordinator.grpc);
@@ -106,7 +114,7 @@ async fn files_and_addresses_that_are_of_no_use() {
 #[tokio::test]
 async fn only_standalone_exists() {
     let directory = TempDir::new().unwrap();
-    let config = write_config(directory.path(), "http://127.0.0.1:1", true);
+    let config = write_config(directory.path(), "http://127.0.0.1:1", &keys());
     let mut args = args(&[], &config);
     args.standalone = false;
     let error = run_until(args, std::future::pending()).await.unwrap_err();

@@ -9,7 +9,7 @@ use super::{agent::Agent, coordinator::Coordinator};
 async fn a_plan_changes_nothing() {
     let coordinator = Coordinator::start().await;
     let _agent = Agent::with(&coordinator, "n1", "7g.40gb@0*").await;
-    coordinator.clearml.set("half", 1, 0);
+    coordinator.clearml.push("half", 1);
     coordinator
         .watch_until("planned", |cluster| !cluster.queues[0].unmet.is_empty())
         .await;
@@ -26,11 +26,16 @@ async fn a_plan_changes_nothing() {
 async fn why_a_queue_waits() {
     let coordinator = Coordinator::start().await;
     let _agent = Agent::with(&coordinator, "n1", "3g.20gb@0 4g.20gb@0*").await;
-    coordinator.clearml.set("half", 3, 0);
-    coordinator.clearml.set("small", 3, 2);
+    coordinator.clearml.push("half", 3);
+    coordinator.clearml.push("small", 5);
+    coordinator.clearml.run_one("small").await;
+    coordinator.clearml.run_one("small").await;
     coordinator
         .watch_until("planned", |cluster| {
-            cluster.queues.iter().all(|queue| !queue.unmet.is_empty())
+            let [half, small] = &cluster.queues[..] else {
+                return false;
+            };
+            !half.unmet.is_empty() && small.running == Some(2) && !small.unmet.is_empty()
         })
         .await;
     let half = coordinator.explain("half").await.unwrap();
@@ -45,7 +50,7 @@ async fn why_a_queue_waits() {
     let small = coordinator.explain("acme/small").await.unwrap();
     assert!(small.contains("2 of at most 2 run"), "{small}");
     assert!(
-        small.contains("3 not served, because: the queue's limit"),
+        small.contains("3 not served, because: the queue's limit is reached (maxRunning is 2, 2 of its tasks run)"),
         "{small}"
     );
     let gpu = coordinator.explain("GPU-n1").await.unwrap();

@@ -12,7 +12,7 @@ pub(super) fn cluster(index: &Index, now: Now) -> v1::Cluster {
     let nodes = index.nodes().iter();
     let queues = index.queues().iter();
     v1::Cluster {
-        generation: index.published().0,
+        generation: index.newest().0,
         nodes: nodes.map(|(name, it)| node(name, it, now)).collect(),
         queues: queues.map(|(key, it)| queue(index, key, it, now)).collect(),
     }

@@ -112,7 +112,7 @@ fn generations_stay_above_every_agent() {
     fixture.report_slices("b", &["7g.40gb@0*"]);
     fixture.backlog(&[("q", 1, None)]);
     assert_eq!(fixture.publish(), Some(Generation(42)));
-    assert_eq!(fixture.index.published(), Generation(42));
+    assert_eq!(fixture.index.newest(), Generation(42));
     fixture.try_join("c", 99).unwrap();
     fixture.report_slices("c", &[""]);
     fixture.backlog(&[("q", 9, None)]);

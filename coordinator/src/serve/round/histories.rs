@@ -222,7 +222,7 @@ impl World {
                 .index
                 .nodes()
                 .get(node)
-                .map(|node| node.state())
+                .map(crate::serve::index::Node::state)
         });
         let generation = self.fixture.publish()?;
         for (node, name) in NODES.into_iter().enumerate() {

@@ -261,3 +261,6 @@ pub(crate) fn compute_profile(slices: u32, id: u32) -> Result<boards::ComputePro
             Code::ERROR_INVALID_ARGUMENT
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::boards;
 use crate::code::Code;
 use crate::identity;
 use crate::inject::{Fault, FaultError};
@@ -123,34 +124,33 @@ impl Node {
         if !(1..=MAX_GPUS).contains(&gpus.len()) {
             return Err(NodeError::GpuCount(gpus.len()));
         }
+        let boards = gpus
+            .iter()
+            .map(|spec| board(&spec.board))
+            .collect::<Result<Vec<_>, _>>()?;
         let library = library::find(options.library.as_deref())?;
-        let lib = dir.join("lib");
-        fs::create_dir_all(&lib).map_err(|source| NodeError::Io {
-            action: "create",
-            path: lib.clone(),
-            source,
-        })?;
         if dir.join("state").exists() {
             return Err(NodeError::Exists(dir.to_owned()));
         }
-        let dir = dir.canonicalize().map_err(|source| NodeError::Io {
-            action: "resolve",
-            path: dir.to_owned(),
-            source,
-        })?;
+        let lib = dir.join("lib");
+        fs::create_dir_all(&lib).map_err(io_error("create", &lib))?;
+        let dir = dir.canonicalize().map_err(io_error("resolve", dir))?;
         let seed = options
             .seed
             .unwrap_or_else(|| identity::hash(dir.as_os_str().as_encoded_bytes()));
-        let made = (0..)
-            .zip(gpus)
-            .map(|(index, spec)| new_gpu(spec, seed, index, options.swapped_halves));
-        let made = made.collect::<Result<Vec<_>, _>>()?;
+        let made: Vec<_> = (0..)
+            .zip(gpus.iter().zip(boards))
+            .map(|(index, (spec, board))| {
+                new_gpu(
+                    spec,
+                    board,
+                    identity::gpu_uuid(seed, index, &spec.board),
+                    options,
+                )
+            })
+            .collect();
         let target = dir.join("lib").join(library::SONAME);
-        fs::copy(&library, &target).map_err(|source| NodeError::Io {
-            action: "write",
-            path: target,
-            source,
-        })?;
+        fs::copy(&library, &target).map_err(io_error("write", &target))?;
         let store = Store::create(&dir, &made)?;
         Ok(Self { dir, store })
     }
@@ -158,11 +158,7 @@ impl Node {
     /// Opens a node that was made before.
     pub fn open(dir: &Path) -> Result<Self, NodeError> {
         let store = Store::open(dir)?;
-        let dir = dir.canonicalize().map_err(|source| NodeError::Io {
-            action: "resolve",
-            path: dir.to_owned(),
-            source,
-        })?;
+        let dir = dir.canonicalize().map_err(io_error("resolve", dir))?;
         Ok(Self { dir, store })
     }
 
@@ -191,10 +187,11 @@ impl Node {
     pub fn start_process(
         &self,
         gpu: u32,
-        gi: Option<u32>,
+        gi: impl Into<Option<u32>>,
         pid: u32,
         memory_bytes: u64,
     ) -> Result<(), NodeError> {
+        let gi = gi.into();
         let index = self.index(gpu)?;
         let reason = |code: Code| match code {
             Code::ERROR_INVALID_STATE if gi.is_some() => "its MIG mode is off",
@@ -310,26 +307,40 @@ impl Node {
     }
 }
 
-fn new_gpu(spec: &GpuSpec, seed: u64, index: u64, swapped_halves: bool) -> Result<Gpu, NodeError> {
-    let boards = crate::boards::all();
-    let board = boards
-        .iter()
-        .position(|board| board.key == spec.board)
-        .ok_or_else(|| NodeError::UnknownBoard {
-            name: spec.board.clone(),
-            known: boards
-                .iter()
-                .map(|board| board.key.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NodeError {
+    let path = path.to_owned();
+    move |source| NodeError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Index of a board in the table.
+fn board(key: &str) -> Result<u32, NodeError> {
+    let all = boards::all();
+    let index = (0..)
+        .zip(all)
+        .find(|(_, board)| board.key == key)
+        .map(|(index, _)| index);
+    index.ok_or_else(|| NodeError::UnknownBoard {
+        name: key.to_owned(),
+        known: all
+            .iter()
+            .map(|board| board.key.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+fn new_gpu(spec: &GpuSpec, board: u32, uuid: [u8; 16], options: &NodeOptions) -> Gpu {
     let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
-    gpu.board = u32::try_from(board).unwrap_or(u32::MAX);
-    gpu.uuid = identity::gpu_uuid(seed, index, &spec.board);
-    gpu.swapped_halves = swapped_halves.into();
+    gpu.board = board;
+    gpu.uuid = uuid;
+    gpu.swapped_halves = options.swapped_halves.into();
     gpu.mig_current = spec.mig.into();
     gpu.mig_pending = spec.mig.into();
-    Ok(gpu)
+    gpu
 }
 
 fn process_event(action: Action, pid: u32, process: Option<&Process>) -> Event {

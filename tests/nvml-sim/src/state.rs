@@ -189,7 +189,5 @@ pub(crate) const MAX_FAULTS: usize = 32;
 #[repr(C)]
 pub(crate) struct Node {
     pub(crate) log_end: u64,
-    pub(crate) gpu_count: u64,
-    pub(crate) fault_count: u64,
     pub(crate) faults: [FaultSlot; MAX_FAULTS],
 }

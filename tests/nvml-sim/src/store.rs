@@ -13,7 +13,7 @@ use crate::boards;
 use crate::identity::hash;
 use crate::inject::Suffering;
 use crate::log::{Action, Event};
-use crate::shared::{Cell, Words};
+use crate::shared::{Cache, Cell, Words};
 use crate::state::{FaultSlot, Gpu, MAX_GPUS, Node};
 
 /// Why a node's files cannot be used.
@@ -50,6 +50,8 @@ pub enum StoreError {
 const MAGIC: u64 = u64::from_le_bytes(*b"nvml-sim");
 const AT_MAGIC: usize = 0;
 const AT_FORMAT: usize = 1;
+/// Number of GPUs; never changes.
+const AT_GPUS: usize = 3;
 /// Number of injected faults, so that a call pays one load when there is none.
 const AT_FAULTS: usize = 2;
 const NODE: Cell<Node> = Cell::at(8);
@@ -62,13 +64,15 @@ fn gpu_cell(index: usize) -> Cell<Gpu> {
 
 /// Tells states apart that one build must not read of another: sizes and board tables.
 fn format() -> u64 {
-    hash(format!("2 {WORDS} {}", boards::TEXT).as_bytes())
+    hash(format!("3 {WORDS} {}", boards::TEXT).as_bytes())
 }
 
 /// The open files of a node.
 #[derive(Debug)]
 pub(crate) struct Store {
     words: Words,
+    node: Cache<Node>,
+    gpus: [Cache<Gpu>; MAX_GPUS],
     log: PathBuf,
 }
 
@@ -102,15 +106,13 @@ impl Store {
         let words = Words::map(&file, WORDS).map_err(io_error("map", &unfinished))?;
         words.store(AT_MAGIC, MAGIC);
         words.store(AT_FORMAT, format());
-        let mut node: Node = bytemuck::Zeroable::zeroed();
-        node.gpu_count = u64::try_from(gpus.len()).unwrap_or(u64::MAX);
-        NODE.write(&words, &node);
+        words.store(AT_GPUS, u64::try_from(gpus.len()).unwrap_or(0));
         for (index, gpu) in gpus.iter().enumerate().take(MAX_GPUS) {
             gpu_cell(index).write(&words, gpu);
         }
         let path = state_path(dir);
         std::fs::rename(&unfinished, &path).map_err(io_error("rename to", &path))?;
-        Ok(Self { words, log })
+        Ok(Self::of(words, log))
     }
 
     /// Opens a node.
@@ -131,27 +133,33 @@ impl Store {
         if length != want || words.load(AT_FORMAT) != format() {
             return Err(StoreError::OtherVersion(path));
         }
-        Ok(Self {
+        Ok(Self::of(words, dir.join("log.jsonl")))
+    }
+
+    fn of(words: Words, log: PathBuf) -> Self {
+        Self {
             words,
-            log: dir.join("log.jsonl"),
-        })
+            node: Cache::default(),
+            gpus: Default::default(),
+            log,
+        }
     }
 
     pub(crate) fn node(&self) -> Node {
-        NODE.read(&self.words)
+        NODE.read_through(&self.words, &self.node)
     }
 
     pub(crate) fn gpu_count(&self) -> usize {
-        usize::try_from(self.node().gpu_count)
+        usize::try_from(self.words.load(AT_GPUS))
             .unwrap_or(0)
             .min(MAX_GPUS)
     }
 
     /// A GPU, as it is now.
     pub(crate) fn gpu(&self, index: usize) -> Option<Gpu> {
-        (index < MAX_GPUS)
-            .then(|| gpu_cell(index).read(&self.words))
-            .filter(|gpu| gpu.board().is_some())
+        let cache = self.gpus.get(index)?;
+        let gpu = gpu_cell(index).read_through(&self.words, cache);
+        gpu.board().is_some().then_some(gpu)
     }
 
     /// Changes a GPU and logs what was done, or tried, as one step; nothing happens when there is no event.
@@ -243,7 +251,8 @@ impl Store {
 
     fn log_end(&self) -> u64 {
         (0..self.gpu_count())
-            .map(|index| gpu_cell(index).read(&self.words).log_end)
+            .filter_map(|index| self.gpu(index))
+            .map(|gpu| gpu.log_end)
             .fold(self.node().log_end, u64::max)
     }
 }

@@ -1,5 +1,7 @@
 //! What the log knows of a client's looks, and what the judge makes of it.
 
+use std::process::Command;
+
 use nvml_sim::judge::{Touch, Verdict, judge};
 use nvml_sim::{Action, Node};
 

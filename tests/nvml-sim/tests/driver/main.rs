@@ -1,4 +1,5 @@
-//! The library as its clients see it: loaded from a node's folder and called through the C ABI.
+//! The library as its clients see it: loaded from a node's folder and called through the C ABI. And the
+//! program that makes nodes.
 
 #[cfg(test)]
 mod client;
@@ -16,6 +17,8 @@ mod looks;
 mod mode;
 #[cfg(test)]
 mod monitor;
+#[cfg(test)]
+mod program;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]

@@ -1,0 +1,206 @@
+//! The program `nvml-sim`, run as people run it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nvml-sim"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Standard output of a run that must succeed.
+fn ok(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit code and standard error of a run that must fail.
+fn fails(arguments: &[&str]) -> (i32, String) {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+fn node(boards: &[&str]) -> (TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("node").to_str().unwrap().to_owned();
+    let gpus = boards.iter().flat_map(|board| ["--gpu", board]);
+    let arguments: Vec<_> = ["create", path.as_str(), "--seed", "1"]
+        .into_iter()
+        .chain(gpus)
+        .collect();
+    let library = ok(&arguments);
+    assert!(Path::new(library.trim_end()).is_file(), "{library}");
+    (dir, path)
+}
+
+#[test]
+fn shows_a_node_as_nvidia_smi_does() {
+    let (_dir, path) = node(&["a100-40gb*2", "a30-24gb"]);
+    let lines: Vec<_> = ok(&["show", &path, "-L"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines[0].starts_with("GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[2].starts_with("GPU 2: NVIDIA A30 (UUID: GPU-"),
+        "{}",
+        lines[2]
+    );
+    assert_eq!(
+        ok(&["show", &path, "--lgi"]),
+        "No GPU instances found: Not Found\n"
+    );
+    assert_eq!(
+        ok(&["show", &path, "--lgip"]),
+        "No MIG-enabled devices found.\n",
+        "MIG is off"
+    );
+    let json: serde_json::Value = serde_json::from_str(&ok(&["show", &path, "--json"])).unwrap();
+    assert_eq!(json[2]["board"], "a30-24gb");
+}
+
+#[test]
+fn starts_and_stops_processes() {
+    let (_dir, path) = node(&["a100-40gb"]);
+    let pid = ok(&["process", "start", &path, "--gpu", "0", "--memory-mib", "5"]);
+    let shown = ok(&["show", &path, "--processes"]);
+    assert!(
+        shown.contains(pid.trim_end()) && shown.contains("5 MiB"),
+        "{shown}"
+    );
+    let (code, message) = fails(&["process", "start", &path, "--gpu", "0", "--gi", "3"]);
+    assert_eq!(code, 1);
+    assert!(message.contains("MIG mode is off"), "{message}");
+    ok(&["process", "stop", &path, pid.trim_end()]);
+    assert_eq!(
+        ok(&["show", &path, "--processes"]),
+        "No running processes found\n"
+    );
+    assert_eq!(
+        ok(&["log", &path]).lines().count(),
+        3,
+        "two starts and a stop"
+    );
+    ok(&["judge", &path]);
+}
+
+#[test]
+fn runs_a_command_against_the_node() {
+    let (_dir, path) = node(&["a100-40gb"]);
+    let shell =
+        "test -e $NVML_SIM_DIR/state && case $LD_LIBRARY_PATH in $NVML_SIM_DIR/lib*) exit 7;; esac";
+    assert_eq!(
+        run(&["exec", &path, "--", "sh", "-c", shell]).status.code(),
+        Some(7),
+        "its exit code is passed on"
+    );
+    let (code, message) = fails(&["exec", &path, "--", "/no/such/program"]);
+    assert!(
+        code == 1 && message.contains("/no/such/program"),
+        "{code} {message}"
+    );
+}
+
+/// What a writer leaves that dies after its line and before its change: the next one cuts it off.
+#[test]
+fn a_line_without_its_change_is_cut_off() {
+    let (_dir, path) = node(&["a100-40gb"]);
+    ok(&["process", "start", &path, "--gpu", "0", "--pid", "9"]);
+    let log = Path::new(&path).join("log.jsonl");
+    let whole = std::fs::read_to_string(&log).unwrap();
+    std::fs::write(
+        &log,
+        format!("{whole}{{\"time_ns\":1,\"client\":1,\"action\":\"reset\",\"result\":0,\"gp"),
+    )
+    .unwrap();
+    assert_eq!(ok(&["log", &path]), whole);
+    ok(&["judge", &path]);
+    ok(&["process", "stop", &path, "9"]);
+    assert_eq!(ok(&["log", &path]).lines().count(), 2);
+}
+
+#[test]
+fn wrong_usage_is_told_what_to_do() {
+    let (_dir, path) = node(&["a100-40gb"]);
+    let (code, message) = fails(&["create", &path, "--gpu", "a100-40gb"]);
+    assert!(
+        code == 1 && message.contains("already holds a node"),
+        "{code} {message}"
+    );
+    let other = format!("{path}-2");
+    let (_, message) = fails(&["create", &other, "--gpu", "a100"]);
+    assert!(
+        message.contains("board \"a100\" is unknown; there are a100-40gb,"),
+        "{message}"
+    );
+    assert!(!Path::new(&other).exists(), "nothing was left behind");
+    let (_, message) = fails(&["create", &other, "--gpu", "a100-40gb*17"]);
+    assert!(message.contains("17 GPUs: a node has 1 to 16"), "{message}");
+    let (code, _) = fails(&["create", &other]);
+    assert_eq!(code, 2);
+    let (_, message) = fails(&[
+        "create",
+        &other,
+        "--gpu",
+        "a100-40gb",
+        "--library",
+        "/no/such.so",
+    ]);
+    assert!(
+        message.contains("library /no/such.so is not a file"),
+        "{message}"
+    );
+    let (_, message) = fails(&["show", "/no/such/node"]);
+    assert!(
+        message.contains("open /no/such/node/state: No such file"),
+        "{message}"
+    );
+    let (_, message) = fails(&["inject", &path, "nvmlFoo", "--return", "3"]);
+    assert!(
+        message.contains("\"nvmlFoo\" is no NVML function"),
+        "{message}"
+    );
+    let (_, message) = fails(&["inject", &path, "nvmlInit_v2"]);
+    assert!(message.contains("say what to inject"), "{message}");
+}
+
+#[test]
+fn a_foreign_state_file_is_named() {
+    let (_dir, path) = node(&["a100-40gb"]);
+    let state = Path::new(&path).join("state");
+    let mut bytes = std::fs::read(&state).unwrap();
+    bytes[8] ^= 1;
+    std::fs::write(&state, &bytes).unwrap();
+    let (_, message) = fails(&["show", &path]);
+    assert!(message.contains("made by another version"), "{message}");
+    std::fs::write(&state, b"short").unwrap();
+    let (_, message) = fails(&["show", &path]);
+    assert!(
+        message.contains("is not the state of a simulated node"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_names() {
+    let ((_one, one), (_other, other)) = (node(&["a100-40gb"]), node(&["a100-40gb"]));
+    assert_eq!(ok(&["show", &one, "-L"]), ok(&["show", &other, "-L"]));
+}

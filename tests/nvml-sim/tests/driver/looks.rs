@@ -65,6 +65,9 @@ fn trying_without_a_look_is_a_touch() {
         (verdict.touched[0].pid, verdict.touched[0].gi),
         (7, Some(gi))
     );
+    let mut program = Command::new(env!("CARGO_BIN_EXE_nvml-sim"));
+    let output = program.arg("judge").arg(rig.node.dir()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "the program says so too");
 }
 
 #[test]

@@ -6,8 +6,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-/// A token is renewed when this part of its life is left, so that calls do not fail because of it.
+/// A token is renewed when a tenth of its life is left, so that calls do not fail because of it, ...
 const RENEW_BEFORE: u32 = 10;
+/// ... and a second earlier, because the server counts its life from the last full second before it gave the token.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 /// What `auth.login` gave.
 #[derive(Clone, Debug)]
@@ -28,10 +30,12 @@ struct Claims {
 }
 
 impl Token {
-    /// Takes a token that was received at `now`.
-    pub(super) fn new(token: String, number: u64, now: Instant) -> Self {
-        let renew =
-            life(&token).and_then(|life| now.checked_add(life.saturating_sub(life / RENEW_BEFORE)));
+    /// Takes a token that was asked for at `asked`.
+    pub(super) fn new(token: String, number: u64, asked: Instant) -> Self {
+        let renew = life(&token).and_then(|life| {
+            let use_for = life.saturating_sub(life / RENEW_BEFORE + ROUNDING);
+            asked.checked_add(use_for)
+        });
         Self {
             secret: token.into(),
             number,
@@ -89,7 +93,7 @@ mod tests {
     fn is_old_before_it_expires() {
         let now = Instant::now();
         let token = Token::new(token(r#"{"iat":1000,"exp":1100}"#), 0, now);
-        assert!(!token.is_old(now + Duration::from_secs(89)));
-        assert!(token.is_old(now + Duration::from_secs(90)));
+        assert!(!token.is_old(now + Duration::from_secs(88)));
+        assert!(token.is_old(now + Duration::from_secs(89)));
     }
 }

@@ -113,8 +113,9 @@ impl Transport {
             None => 0,
         };
         let keys = Proof::Keys(&self.credentials);
+        let asked = Instant::now();
         let login: Login = self.send(LOGIN, &json!({}), keys, deadline).await?;
-        let token = Token::new(login.token, number, Instant::now());
+        let token = Token::new(login.token, number, asked);
         *held = Some(token.clone());
         Ok(token)
     }

@@ -210,6 +210,11 @@ impl State {
         self.faults().delay = delay;
     }
 
+    /// How long tokens last from now on, in seconds, unless the caller asks otherwise; thirty days at the start.
+    pub fn set_token_life(&self, seconds: u32) {
+        self.store().token_life = seconds.into();
+    }
+
     /// All tokens given so far count as expired.
     pub fn expire_tokens(&self) {
         self.end_sessions(Session::Expired);

@@ -7,13 +7,15 @@ pub(crate) mod worker;
 use std::collections::BTreeMap;
 
 use self::{queue::Queue, task::Task, worker::Worker};
-use crate::{error::ApiError, identity::Role, random::Random};
+use crate::{error::ApiError, identity::Role, random::Random, token};
 
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) random: Random,
     /// Signs tokens.
     pub(crate) signing_key: String,
+    /// How long a token lasts unless asked otherwise, in seconds.
+    pub(crate) token_life: i64,
     pub(crate) companies: Table<Company>,
     pub(crate) users: Table<User>,
     /// By access key.
@@ -61,6 +63,7 @@ impl Store {
         let mut random = Random::new();
         Self {
             signing_key: random.id(),
+            token_life: token::USUAL_LIFE,
             random,
             companies: Table::new(),
             users: Table::new(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{error::ApiError, identity::Identity, store::Session, store::Store};
 
 const DAY: i64 = 24 * 60 * 60;
-/// How long a token lasts unless asked otherwise, in seconds.
+/// How long a token lasts at first, in seconds.
 pub(crate) const USUAL_LIFE: i64 = 30 * DAY;
 /// Longest life that can be asked for, in seconds.
 pub(crate) const LONGEST_LIFE: i64 = 365 * DAY;

@@ -7,7 +7,7 @@ use crate::{
     error::ApiError,
     identity::Role,
     store::{Session, Store},
-    token::{self, LONGEST_LIFE, USUAL_LIFE},
+    token::{self, LONGEST_LIFE},
 };
 
 pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
@@ -20,7 +20,7 @@ pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErro
         Some(life) => Some(life),
         // The server's own programs are not asked to log in again.
         None if call.identity.role == Role::System => None,
-        None => Some(USUAL_LIFE),
+        None => Some(store.token_life),
     };
     let token = token::issue(store, call.identity, life, call.now);
     Ok(json!({"token": token}))

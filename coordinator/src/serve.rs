@@ -38,7 +38,7 @@ use tracing::info;
 
 use self::{
     cluster::Cluster, console::Console, fleet::Fleet, index::Index, listen::TlsFiles,
-    metrics::Metrics,
+    metrics::Metrics, rounds::Pace,
 };
 use crate::{clearml::Client, config::Config};
 
@@ -110,6 +110,15 @@ pub struct Args {
         value_parser = duration
     )]
     pub debounce: Duration,
+    /// How long agents have to come back after a start, before the first round plans without them
+    #[arg(
+        long,
+        env = "MICA_GRACE",
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = duration
+    )]
+    pub grace: Duration,
 }
 
 /// Reads `100ms`, `1s`.
@@ -149,6 +158,7 @@ pub async fn run_until(
         insecure,
         ready_file,
         debounce,
+        grace,
     } = args;
     anyhow::ensure!(
         standalone,
@@ -171,7 +181,8 @@ pub async fn run_until(
     let mut servers = JoinSet::new();
     servers.spawn(serve_grpc(grpc, tls, &cluster, &metrics, stopped.clone()));
     servers.spawn(serve_http(web, &cluster, &metrics, stopped));
-    let mut work = start_work(config, debounce, &cluster, &metrics)?;
+    let pace = Pace { grace, debounce };
+    let mut work = start_work(config, pace, &cluster, &metrics)?;
     if let Some(file) = ready_file {
         let announced = listen::announce(&file, listen, http).await;
         announced.with_context(|| format!("cannot write {}", file.display()))?;
@@ -196,14 +207,14 @@ pub async fn run_until(
 /// Starts the rounds, and a poll for each tenant. They run until aborted.
 fn start_work(
     config: Config,
-    debounce: Duration,
+    pace: Pace,
     cluster: &Arc<Cluster>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<JoinSet<()>> {
     let shared = || (Arc::clone(cluster), Arc::clone(metrics));
     let mut work = JoinSet::new();
     let (cluster, metrics) = shared();
-    work.spawn(rounds::run(cluster, metrics, debounce));
+    work.spawn(rounds::run(cluster, metrics, pace));
     for tenant in config.tenants {
         let interval = config.clearml.poll_interval;
         let client = Client::new(&config.clearml.url, tenant.credentials.clone())

@@ -15,8 +15,18 @@ use super::{
     round::{Round, round},
 };
 
+/// When rounds are run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Before the first one: nobody knows how many agents there are, and those that have not come back yet have slices too.
+    pub(crate) grace: Duration,
+    /// Between a change and the round that plans for it.
+    pub(crate) debounce: Duration,
+}
+
 /// Runs rounds until aborted.
-pub(crate) async fn run(cluster: Arc<Cluster>, metrics: Arc<Metrics>, debounce: Duration) {
+pub(crate) async fn run(cluster: Arc<Cluster>, metrics: Arc<Metrics>, pace: Pace) {
+    tokio::time::sleep(pace.grace).await;
     let mut revisions = cluster.watch();
     let mut planned = None;
     loop {
@@ -29,7 +39,7 @@ pub(crate) async fn run(cluster: Arc<Cluster>, metrics: Arc<Metrics>, debounce: 
             }
             () = sleep_until(wakes_at) => {}
         }
-        tokio::time::sleep(debounce).await;
+        tokio::time::sleep(pace.debounce).await;
         for node in cluster.update(|index| index.tick(Instant::now())) {
             warn!(
                 node,

@@ -86,7 +86,7 @@ impl Coordinator {
         let config = write_config(directory.path(), &clearml.url(), &clearml.keys);
         let ready = directory.path().join("ready.json");
         let ready_text = ready.to_str().unwrap();
-        let own = ["--debounce=5ms", "--ready-file", ready_text];
+        let own = ["--grace=0s", "--debounce=5ms", "--ready-file", ready_text];
         let loopback = ["--listen=127.0.0.1:0", "--http=127.0.0.1:0"];
         let addresses = if more.contains(&"--insecure") {
             &[][..]

@@ -4,6 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tonic::transport::Uri;
+use tracing_subscriber::EnvFilter;
 
 /// The agent of Mica: makes the MIG layouts that the coordinator wants, on the GPUs of this node, and reports what is there.
 #[derive(Debug, Parser)]
@@ -29,7 +30,8 @@ pub struct LogArgs {
         long,
         env = "MICA_AGENT_LOG_LEVEL",
         global = true,
-        value_name = "LEVEL"
+        value_name = "LEVEL",
+        value_parser = log_level
     )]
     pub log_level: Option<String>,
     /// Text for people or one JSON object a line
@@ -189,6 +191,13 @@ impl RunArgs {
     }
 }
 
+fn log_level(text: &str) -> Result<String, String> {
+    EnvFilter::builder()
+        .parse(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("{error}; write error, warn, info, debug or trace"))
+}
+
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
@@ -206,7 +215,7 @@ fn node_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A number with its unit: `500ms`, `1s`, `2m`.
+/// A number with its unit: `500ms`, `1s`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
@@ -215,11 +224,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let milliseconds = match text.strip_prefix(digits) {
         Some("ms") => Some(number),
         Some("s") => number.checked_mul(1_000),
-        Some("m") => number.checked_mul(60_000),
-        _ => return Err("the unit is ms, s or m".to_owned()),
+        _ => return Err("the unit is ms or s".to_owned()),
     };
     match milliseconds {
-        Some(1..=3_600_000) => Ok(Duration::from_millis(milliseconds.unwrap_or_default())),
-        _ => Err("it is between 1ms and 60m".to_owned()),
+        Some(milliseconds @ 1..=30_000) => Ok(Duration::from_millis(milliseconds)),
+        _ => Err("it is between 1ms and 30s".to_owned()),
     }
 }

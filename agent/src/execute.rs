@@ -16,6 +16,8 @@ use crate::{
     steps::{self, Step},
 };
 
+mod look;
+
 /// Pauses between attempts to destroy what the driver calls in use although no process is on it: it can do so for a while after the
 /// last process has ended (NVIDIA/go-nvml#146). 1.55 s in all.
 const PAUSES: [Duration; 5] = [
@@ -307,56 +309,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Reads the GPU again and minds that what is about to go is still what was planned with, and idle. All that is to go is minded, so
-    /// that the work stops before the first destroy rather than half way.
     fn last_look(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
-        let gpu = self.read()?;
-        if let Some(fault) = gpu.fault {
-            return Err(Trouble::new(StepKind::Read, fault));
-        }
-        let goes = |known: &mica_model::Instance| {
-            ahead.iter().any(|step| match *step {
-                Step::DestroyComputeInstance { gi, .. } | Step::DestroyGpuInstance { gi, .. } => {
-                    gi == known.gi
-                }
-                Step::EnableMig
-                | Step::CreateGpuInstance { .. }
-                | Step::CreateComputeInstance { .. } => false,
-            })
-        };
-        let busy = steps::busy(
-            gpu.instances.iter().filter(|known| goes(known)),
-            gpu.board.as_deref(),
-        );
-        if !busy.is_empty() {
-            let detail = Refusal::InUse(busy.clone()).to_string();
-            return Err(Trouble {
-                busy,
-                ..Trouble::new(step.kind(), detail)
-            });
-        }
-        let expected = match step {
-            Step::DestroyComputeInstance { gi, ci, slice } => Some((gi, Some(ci), slice)),
-            Step::DestroyGpuInstance { gi, slice } => Some((gi, None, slice)),
-            Step::EnableMig
-            | Step::CreateGpuInstance { .. }
-            | Step::CreateComputeInstance { .. } => None,
-        };
-        let stands = |&(gi, ci, slice): &(u32, Option<u32>, Slice)| {
-            gpu.instances.iter().any(|known| {
-                let compute = known.compute.as_ref().map(|compute| compute.id);
-                (known.gi, compute, known.slice) == (gi, ci, slice)
-            })
-        };
-        match expected.filter(|expected| !stands(expected)) {
-            None => Ok(()),
-            Some((gi, ..)) => Err(Trouble::new(
-                step.kind(),
-                format!(
-                    "GPU instance {gi} is not what it was: another program changes the instances of this GPU"
-                ),
-            )),
-        }
+        look::mind(&self.read()?, step, ahead)
     }
 
     /// Reads the GPU again after the last step.

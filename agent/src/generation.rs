@@ -4,7 +4,7 @@
 //! backwards by a late layout.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -16,6 +16,9 @@ use crate::outcome::Refusal;
 /// The file's name in the state directory.
 const FILE: &str = "generation";
 
+/// The file that the agent locks.
+const LOCK: &str = "lock";
+
 /// Why the state cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,6 +29,15 @@ pub enum Error {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// Another agent has it.
+    #[error(
+        "another agent holds {}: stop it, or give this one a directory of its own with --state-dir",
+        .path.display()
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
     },
     /// The file is there and cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
@@ -57,10 +69,12 @@ pub enum Error {
     },
 }
 
-/// The newest generation seen, and the file it is kept in.
+/// The newest generation seen, and the file it is kept in. One agent at a time has a state directory.
 #[derive(Debug)]
 pub struct Newest {
     path: PathBuf,
+    /// Locked; the system unlocks it when the agent ends, however it ends.
+    _lock: File,
     generation: Generation,
 }
 
@@ -72,6 +86,7 @@ impl Newest {
             path: directory.to_owned(),
             source,
         })?;
+        let lock = lock(directory.join(LOCK))?;
         let path = directory.join(FILE);
         let generation = match fs::read(&path) {
             Ok(content) => parse(&content).ok_or_else(|| Error::Corrupt {
@@ -82,7 +97,11 @@ impl Newest {
             Err(source) => return Err(Error::Read { path, source }),
         };
         write(&path, generation)?;
-        Ok(Self { path, generation })
+        Ok(Self {
+            path,
+            _lock: lock,
+            generation,
+        })
     }
 
     /// The newest generation seen; 0 when none was.
@@ -108,6 +127,18 @@ impl Newest {
         write(&self.path, generation)?;
         self.generation = generation;
         Ok(())
+    }
+}
+
+fn lock(path: PathBuf) -> Result<File, Error> {
+    let file = File::create(&path).map_err(|source| Error::Write {
+        path: path.clone(),
+        source,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Held { path }),
+        Err(TryLockError::Error(source)) => Err(Error::Write { path, source }),
     }
 }
 
@@ -159,6 +190,16 @@ mod tests {
             refusal.to_string(),
             "generation 41 is not newer than 41, the newest this agent has seen"
         );
+    }
+
+    #[test]
+    fn two_agents_cannot_share_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Newest::open(directory.path()).unwrap();
+        let error = Newest::open(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("another agent"), "{error}");
+        drop(first);
+        Newest::open(directory.path()).unwrap();
     }
 
     #[test]

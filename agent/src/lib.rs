@@ -29,29 +29,36 @@ pub mod run;
 pub mod steps;
 pub mod uplink;
 
-use args::{Cli, Command, InspectArgs, OutputFormat};
+use std::process::ExitCode;
 
-/// Does what the command line says.
-pub fn main(Cli { log, command }: Cli) -> anyhow::Result<()> {
+use args::{Cli, Command, InspectArgs, OutputFormat, RunArgs};
+
+/// Does what the command line says. What goes wrong is said once: in the log of a service, as a plain line to the person at a terminal.
+#[must_use]
+pub fn main(Cli { log, command }: Cli) -> ExitCode {
     logs::start(&log);
-    match command {
-        Command::Run(args) => {
-            // An error says that one is installed already, which serves as well.
-            drop(rustls::crypto::ring::default_provider().install_default());
-            // One thread for everything but NVML: the agent shall be small beside what it serves.
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(run::run(args))
-        }
-        Command::Inspect(InspectArgs { nvml, output }) => {
-            let document = inspect::Document::from(&driver::look(&nvml.nvml_library)?);
-            let text = match output {
-                OutputFormat::Text => document.text(),
-                OutputFormat::Json => document.json()?,
-            };
-            output::write(&text)?;
-            Ok(())
-        }
-    }
+    let result = match command {
+        Command::Run(args) => serve(args).inspect_err(|error| tracing::error!("{error:#}")),
+        Command::Inspect(args) => inspect(&args).inspect_err(|error| eprintln!("error: {error:#}")),
+    };
+    result.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn serve(args: Box<RunArgs>) -> anyhow::Result<()> {
+    // An error says that one is installed already, which serves as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    // One thread for everything but NVML: the agent shall be small beside what it serves.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(run::run(args))
+}
+
+fn inspect(InspectArgs { nvml, output }: &InspectArgs) -> anyhow::Result<()> {
+    let document = inspect::Document::from(&driver::look(&nvml.nvml_library)?);
+    let text = match output {
+        OutputFormat::Text => document.text(),
+        OutputFormat::Json => document.json()?,
+    };
+    Ok(output::write(&text)?)
 }

@@ -12,11 +12,5 @@ fn main() -> ExitCode {
             .error(ErrorKind::ValueValidation, problem)
             .exit();
     }
-    match mica_agent::main(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    mica_agent::main(cli)
 }

@@ -58,7 +58,8 @@ enum End {
 /// The messages of an error and its sources; tonic's own says only "transport error".
 fn causes(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());
-    let messages: Vec<_> = sources.map(ToString::to_string).collect();
+    let mut messages: Vec<_> = sources.map(ToString::to_string).collect();
+    messages.dedup();
     messages.join(": ")
 }
 

@@ -126,7 +126,6 @@ impl Thread {
             outcomes.push(v1::GpuOutcome::from(&self.execute_one(layout)));
         }
         self.update(|inventory| inventory.finished = generation);
-        self.poll();
         info!(%generation, "layout ends");
         self.say(v1::Outcome {
             generation: generation.0,
@@ -173,8 +172,25 @@ impl Thread {
             ),
         }
         // Others see at once what has changed, also while further GPUs are worked on.
-        self.poll();
+        self.refresh(&outcome.uuid);
         outcome
+    }
+
+    /// Reads one GPU and publishes what is new. The next poll sees to what cannot be read.
+    fn refresh(&mut self, uuid: &str) {
+        let Some(Ok(read)) = self.driver.as_mut().map(|driver| driver.gpu(uuid)) else {
+            return self.poll();
+        };
+        self.update(|inventory| {
+            // Ids are reused at once: what was measured may be of another instance.
+            inventory.activity.retain(|(gpu, _), _| gpu != uuid);
+            for known in &mut inventory.gpus {
+                if known.uuid == uuid {
+                    known.clone_from(&read);
+                }
+            }
+        });
+        self.turned.send_replace(Instant::now());
     }
 
     /// Reads the node and publishes what is new. Opens NVML again when it was lost.

@@ -130,6 +130,7 @@ fn a_library_that_is_not_nvml_is_named(#[case] library: &str, #[case] words: &st
 #[case::blank_node(&["run", "--node", "a b"], "blanks")]
 #[case::no_unit(&["run", "--node", "a", "--poll-interval", "1"], "unit")]
 #[case::no_time(&["run", "--node", "a", "--poll-interval", "0s"], "between")]
+#[case::log_level(&["--log-level", "a=b=c", "inspect"], "--log-level")]
 #[case::not_an_address(&["run", "--node", "a", "--coordinator", "coordinator:7070"], "http://HOST:PORT")]
 #[case::without_tls(&["run", "--node", "a", "--coordinator", "http://10.0.0.1:7070"], "--insecure")]
 #[case::without_authority(&["run", "--node", "a", "--coordinator", "https://10.0.0.1:7070"], "--tls-ca")]

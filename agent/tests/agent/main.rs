@@ -1,6 +1,8 @@
 //! The agent against the simulated driver: the same library, loaded the same way, as on hardware.
 
 #[cfg(test)]
+mod churn;
+#[cfg(test)]
 mod coordinator;
 #[cfg(test)]
 mod execute;

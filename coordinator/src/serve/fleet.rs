@@ -165,6 +165,9 @@ impl Session {
             self.metrics.outcome(verdict);
             match verdict.problem() {
                 None => hold += 1,
+                Some(problem) if verdict.is_misunderstanding() => {
+                    info!(node, gpu, %generation, problem, "a layout came too late");
+                }
                 Some(problem) => warn!(node, gpu, %generation, problem, "a layout does not hold"),
             }
         }

@@ -78,6 +78,12 @@ fn a_mig_device_ends_with_its_compute_instance() {
     let again = client.mig(gpu, 0).unwrap();
     assert_ne!(again, mig);
     assert_eq!(
+        client.name(mig),
+        Err(2),
+        "stale, though the same ids exist again"
+    );
+    assert_eq!(client.destroy_compute(compute), Err(2), "so is this");
+    assert_eq!(
         client.uuid(again).unwrap(),
         uuid,
         "the same ids give the same UUID"

@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::client::rig;
+
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nvml-sim"))
         .args(arguments)
@@ -75,6 +77,36 @@ fn shows_a_node_as_nvidia_smi_does() {
     );
     let json: serde_json::Value = serde_json::from_str(&ok(&["show", &path, "--json"])).unwrap();
     assert_eq!(json[2]["board"], "a30-24gb");
+}
+
+/// Line by line as NVIDIA's guide prints them.
+#[test]
+fn tables_as_nvidia_smi_prints_them() {
+    let rig = rig(&["a100-40gb"]);
+    let gpu = rig.client.gpu(0).unwrap();
+    rig.client.create_at(gpu, 19, 2, 1).unwrap();
+    let path = rig.node.dir().to_str().unwrap();
+    let instances = "\
++-------------------------------------------------------+
+| GPU instances:                                        |
+| GPU   Name             Profile  Instance   Placement  |
+|                          ID       ID       Start:Size |
+|=======================================================|
+|   0  MIG 1g.5gb          19        9          2:1     |
++-------------------------------------------------------+
+";
+    assert_eq!(ok(&["show", path, "--lgi"]), instances);
+    let profiles = ok(&["show", path, "--lgip"]);
+    let first = "\
++-----------------------------------------------------------------------------+
+| GPU instance profiles:                                                      |
+| GPU   Name             ID    Instances   Memory     P2P    SM    DEC   ENC  |
+|                              Free/Total   GiB              CE    JPEG  OFA  |
+|=============================================================================|
+|   0  MIG 1g.5gb        19     6/7        4.75       No     14     0     0   |
+|                                                             1     0     0   |
+";
+    assert!(profiles.starts_with(first), "{profiles}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(crate) fn profiles(gpus: &[GpuView]) -> String {
             let hundredths = profile.memory_mib * 100 / 1024;
             let memory = format!("{}.{:02}", hundredths / 100, hundredths % 100);
             rows.push(format!(
-                "{:>3}  {:<17} {:>2} {:>6}/{:<8} {memory:<10} No {:>6} {decoders:>5} {encoders:>5}",
+                "{:>3}  {:<17} {:>2} {:>5}/{:<8} {memory:<10} No {:>6} {decoders:>5} {encoders:>5}",
                 gpu.index,
                 format!("MIG {}", profile.name),
                 profile.id,
@@ -95,8 +95,8 @@ pub(crate) fn profiles(gpus: &[GpuView]) -> String {
     table(
         &[
             "GPU instance profiles:",
-            "GPU   Name             ID    Instances   Memory     P2P    SM    DEC   ENC  ",
-            "                             Free/Total   GiB              CE    JPEG  OFA  ",
+            "GPU   Name             ID    Instances   Memory     P2P    SM    DEC   ENC ",
+            "                             Free/Total   GiB              CE    JPEG  OFA ",
         ],
         &rows,
     )
@@ -113,7 +113,7 @@ pub(crate) fn gpu_instances(gpus: &[GpuView]) -> String {
         })
         .map(|(gpu, instance)| {
             format!(
-                "{gpu:>3}  {:<18} {:>4} {:>8} {:>11}:{}",
+                "{gpu:>3}  {:<18} {:>3} {:>8} {:>10}:{}",
                 format!("MIG {}", instance.profile_name),
                 instance.profile,
                 instance.gi,
@@ -128,8 +128,8 @@ pub(crate) fn gpu_instances(gpus: &[GpuView]) -> String {
     table(
         &[
             "GPU instances:",
-            "GPU   Name             Profile  Instance   Placement  ",
-            "                         ID       ID       Start:Size ",
+            "GPU   Name             Profile  Instance   Placement ",
+            "                         ID       ID       Start:Size",
         ],
         &rows,
     )
@@ -153,7 +153,7 @@ pub(crate) fn processes(gpus: &[GpuView]) -> String {
         return "No running processes found\n".to_owned();
     }
     table(
-        &["Processes:", "GPU    GI       PID           Memory  "],
+        &["Processes:", "GPU    GI       PID           Memory "],
         &rows,
     )
 }

@@ -17,6 +17,9 @@ use crate::{
 /// A dead peer is found within the sum of the two.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 
+/// How a certificate begins in PEM form.
+const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// Serves the node until SIGTERM or SIGINT.
 pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -83,8 +86,15 @@ async fn endpoint(args: &RunArgs) -> anyhow::Result<Endpoint> {
     let Some(authorities) = &args.tls_ca else {
         return Ok(endpoint);
     };
-    let mut tls =
-        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(authorities).await?));
+    let pem = read(authorities).await?;
+    // A file without certificates would be taken, and then trust nobody.
+    anyhow::ensure!(
+        pem.windows(PEM_CERTIFICATE.len())
+            .any(|window| window == PEM_CERTIFICATE),
+        "--tls-ca {} holds no certificate in PEM form",
+        authorities.display()
+    );
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         tls = tls.identity(Identity::from_pem(
             read(certificate).await?,

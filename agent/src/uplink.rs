@@ -49,6 +49,11 @@ enum End {
     Silent,
     #[error("the coordinator ended the stream")]
     Closed,
+    #[error(
+        "what answers there does not speak as a coordinator does: {}; check the address in --coordinator, and http or https",
+        causes(&**.0)
+    )]
+    NoCoordinator(Box<Status>),
     #[error("the stream to the coordinator broke: {} ({:?})", .0.message(), .0.code())]
     Broken(Box<Status>),
     #[error(transparent)]
@@ -56,9 +61,14 @@ enum End {
 }
 
 /// The messages of an error and its sources; tonic's own says only "transport error".
-fn causes(error: &dyn std::error::Error) -> String {
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());
-    let mut messages: Vec<_> = sources.map(ToString::to_string).collect();
+    let text = |error: &(dyn std::error::Error + 'static)| {
+        error
+            .downcast_ref::<Status>()
+            .map_or_else(|| error.to_string(), |status| status.message().to_owned())
+    };
+    let mut messages: Vec<_> = sources.map(text).collect();
     messages.dedup();
     messages.join(": ")
 }
@@ -66,6 +76,17 @@ fn causes(error: &dyn std::error::Error) -> String {
 impl From<Status> for End {
     fn from(status: Status) -> Self {
         Self::Broken(Box::new(status))
+    }
+}
+
+impl End {
+    /// Of the call that opens the stream. A status with a source was made on this side: nothing that makes sense came back.
+    fn unopened(status: Status) -> Self {
+        if std::error::Error::source(&status).is_some() {
+            Self::NoCoordinator(Box::new(status))
+        } else {
+            status.into()
+        }
     }
 }
 
@@ -106,9 +127,12 @@ impl Uplink {
                 "the coordinator does not accept what this agent sends, as of different versions: {}; trying again",
                 status.message()
             ),
-            End::Unreachable(_) | End::Silent | End::Closed | End::Broken(_) | End::Thread(_) => {
-                warn!("{text}; trying again");
-            }
+            End::Unreachable(_)
+            | End::Silent
+            | End::Closed
+            | End::NoCoordinator(_)
+            | End::Broken(_)
+            | End::Thread(_) => warn!("{text}; trying again"),
         }
         *told = text;
     }
@@ -141,7 +165,8 @@ impl Uplink {
         let mut client = FleetClient::new(channel);
         let mut incoming = timeout(ANSWER, client.join(ReceiverStream::new(queue)))
             .await
-            .map_err(|_| End::Silent)??
+            .map_err(|_| End::Silent)?
+            .map_err(End::unopened)?
             .into_inner();
         self.metrics.connected();
         told.clear();

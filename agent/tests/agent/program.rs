@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
 };
@@ -350,6 +350,23 @@ async fn two_agents_of_one_name_are_told_apart_for_people() {
         message.contains("--node") && message.contains("10.0.0.9:1234"),
         "{message}"
     );
+}
+
+#[test]
+fn what_is_no_coordinator_is_said_to_be_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let garbage = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
+    });
+    let node = SimNode::a100();
+    let agent = Running::start(&node, &url);
+    garbage.join().unwrap();
+    wait_until("it says so", || {
+        agent.log().contains("check the address in --coordinator")
+    });
+    assert_eq!(agent.end("TERM"), Some(0), "and goes on");
 }
 
 #[test]

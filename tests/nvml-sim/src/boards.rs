@@ -142,6 +142,17 @@ impl Board {
             .map_or([0; 5], |profile| profile.engines)
     }
 
+    /// Multiprocessors of a compute instance: all of its GPU instance's, or those of as many 1g slices. The latter is a guess on
+    /// boards whose larger instances have more than that sum.
+    #[must_use]
+    pub fn compute_multiprocessors(&self, within: &Profile, slices: u32) -> u32 {
+        if slices == within.slices {
+            return within.sm;
+        }
+        let one = self.profiles.iter().find(|profile| profile.slices == 1);
+        one.map_or(0, |one| one.sm * slices)
+    }
+
     /// Whether changing the MIG mode resets the GPU.
     #[must_use]
     pub fn mode_needs_reset(&self) -> bool {

@@ -120,8 +120,7 @@ fn placement(span: Span) -> nvmlComputeInstancePlacement_t {
 struct Offer {
     profile: ComputeProfile,
     within: &'static Profile,
-    /// Streaming multiprocessors: all of the GPU instance's, or those of as many 1g slices. The latter is a guess on boards
-    /// whose larger instances have more than the sum.
+    /// Streaming multiprocessors.
     sm: u32,
 }
 
@@ -135,17 +134,7 @@ fn offer(store: &Store, instance: Handle, query: c_uint, engines: c_uint) -> Res
     // Enum and id of compute instance profiles are the same number on every listed board.
     let profile = boards::compute_profiles(within.slices).find(|profile| profile.id == query);
     let profile = profile.ok_or(Code::ERROR_NOT_SUPPORTED)?;
-    let one = on
-        .board
-        .profiles
-        .iter()
-        .find(|profile| profile.slices == 1)
-        .map_or(0, |profile| profile.sm);
-    let sm = if profile.slices == within.slices {
-        within.sm
-    } else {
-        one * profile.slices
-    };
+    let sm = on.board.compute_multiprocessors(within, profile.slices);
     Ok(Offer {
         profile,
         within,

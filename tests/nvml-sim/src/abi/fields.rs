@@ -19,6 +19,9 @@ const UNSIGNED_INT: c_uint = 1;
 export! {
     fn nvmlDeviceGetFieldValues(device: Handle, count: c_int, values: Out<nvmlFieldValue_t>) |store| {
         let on = handle::device(store, device)?.on;
+        if values.is_null() {
+            return Err(Code::ERROR_INVALID_ARGUMENT);
+        }
         let count = usize::try_from(count).map_err(|_| Code::ERROR_INVALID_ARGUMENT)?;
         (0..count).try_for_each(|index| answer(&on, values.offset(index * size_of::<nvmlFieldValue_t>())?))
     }

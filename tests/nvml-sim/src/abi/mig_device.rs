@@ -74,7 +74,7 @@ fn attributes(store: &Store, device: Handle) -> Result<nvmlDeviceAttributes_t> {
     let [copy, decoder, encoder, jpeg, ofa] = profile.engines;
     let slices = u32::from(seat.compute_instance.size);
     Ok(nvmlDeviceAttributes_t {
-        multiprocessorCount: profile.sm * slices / profile.slices.max(1),
+        multiprocessorCount: on.board.compute_multiprocessors(profile, slices),
         sharedCopyEngineCount: copy,
         sharedDecoderCount: decoder,
         sharedEncoderCount: encoder,

@@ -345,16 +345,38 @@ impl Client {
         .is_ok()
     }
 
-    /// Calls a function that is not simulated, without arguments.
-    pub(crate) fn call_bare(&self, symbol: &str) -> u32 {
+    /// Calls a function that fills a struct of 160 bytes or less, given by its version word; `arguments` come before it.
+    pub(crate) fn call_for_bytes(
+        &self,
+        symbol: &str,
+        arguments: &[usize],
+        version: u32,
+    ) -> Answer<[u8; 160]> {
+        type Any = unsafe extern "C" fn(usize, usize, usize, usize) -> u32;
         let symbol = CString::new(symbol).unwrap();
-        // SAFETY: functions that are not simulated take no arguments and return a number.
-        let call = unsafe {
-            self.lib
-                .__library
-                .get::<unsafe extern "C" fn() -> u32>(symbol.as_bytes_with_nul())
-        };
-        // SAFETY: as before.
-        unsafe { call.unwrap()() }
+        // SAFETY: as in `call_with`.
+        let call = unsafe { self.lib.__library.get::<Any>(symbol.as_bytes_with_nul()) }.unwrap();
+        let mut bytes = [0xee_u8; 160];
+        bytes[..4].copy_from_slice(&version.to_ne_bytes());
+        let buffer = bytes.as_mut_ptr().expose_provenance();
+        let mut all = [0; 4];
+        all[..arguments.len()].copy_from_slice(arguments);
+        all[arguments.len()] = buffer;
+        // SAFETY: the buffer is larger than every struct that the version words of these tests name.
+        match unsafe { call(all[0], all[1], all[2], all[3]) } {
+            0 => Ok(bytes),
+            code => Err(code),
+        }
+    }
+
+    /// Calls any function with this first argument and nothing but NULL and zero behind it.
+    pub(crate) fn call_with(&self, symbol: &str, first: usize) -> u32 {
+        type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> u32;
+        let symbol = CString::new(symbol).unwrap();
+        // SAFETY: only the calling convention matters: every parameter of NVML is passed like one of these, and what a
+        // function does not take it does not read.
+        let call = unsafe { self.lib.__library.get::<Any>(symbol.as_bytes_with_nul()) }.unwrap();
+        // SAFETY: NVML takes NULL for any pointer, and handles are not followed.
+        unsafe { call(first, 0, 0, 0, 0, 0) }
     }
 }

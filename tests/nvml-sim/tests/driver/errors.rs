@@ -18,7 +18,7 @@ fn nothing_works_before_init() {
     assert_eq!(rig.client.count(), Err(1));
     assert_eq!(rig.client.gpu(0), Err(1));
     assert_eq!(rig.client.shutdown(), Err(1));
-    assert_eq!(rig.client.call_bare("nvmlUnitGetCount"), 1);
+    assert_eq!(rig.client.call_with("nvmlUnitGetCount", 0), 1);
     assert_eq!(
         rig.client.error_string(1),
         "Uninitialized",

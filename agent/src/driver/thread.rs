@@ -112,6 +112,8 @@ impl Thread {
         }
         if let Err(error) = self.settings.newest.advance(generation) {
             error!(%generation, %error, "layout not executed");
+            // Not seen, since it is not kept, but dealt with: the coordinator need not wait for it.
+            self.update(|inventory| inventory.finished = generation);
             self.say(not_kept(desired, &error.to_string()));
             return;
         }

@@ -160,6 +160,30 @@ async fn only_newer_generations_are_executed_and_restarts_do_not_forget() {
 }
 
 #[tokio::test]
+async fn a_generation_that_cannot_be_kept_is_not_executed() {
+    let node = SimNode::a100();
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpu = gpus(&stream.report().await).remove(0);
+    // A directory where the file is written first: as good as a full disk.
+    let obstacle = state(&node).join("generation.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    stream.want(5, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
+    let (report, outcome) = stream.outcome().await;
+    assert_eq!(report.map(|report| report.generation), Some(5));
+    let failure = outcome.gpus[0].failure.as_ref().unwrap();
+    assert!(failure.detail.contains("--state-dir"), "{failure:?}");
+    assert!(failure.rolled_back);
+    assert_eq!(node.stands(0), "");
+    std::fs::remove_dir(&obstacle).unwrap();
+    stream.want(6, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
+    assert_eq!(stream.outcome().await.1.gpus[0].failure, None);
+    assert_eq!(node.stands(0), "3g.20gb@4");
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn layouts_are_executed_one_after_the_other_in_order() {
     let node = SimNode::a100();
     let mut coordinator = Coordinator::start([]).await;

@@ -186,7 +186,7 @@ impl Node {
         }
     }
 
-    /// Tells the agent. Only for a node that is [`Self::is_plannable`].
+    /// Tells the agent. Only for a node that has reported and has nothing outstanding.
     pub(crate) fn publish(
         &mut self,
         generation: Generation,

@@ -83,14 +83,16 @@ impl Thread {
     pub(super) fn run(mut self) {
         let mut next = Instant::now() + self.settings.poll_interval;
         loop {
+            // First, so that many layouts in a row do not keep the rest of the node from being read.
+            if Instant::now() >= next {
+                self.poll();
+                next = Instant::now() + self.settings.poll_interval;
+            }
             let wait = next.saturating_duration_since(Instant::now());
             match self.commands.recv_timeout(wait) {
                 Ok(Command::Execute(desired)) => self.execute(&desired),
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.poll();
-                    next = Instant::now() + self.settings.poll_interval;
-                }
             }
             if self.stop.load(Ordering::Relaxed) {
                 return;

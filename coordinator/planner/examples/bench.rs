@@ -72,10 +72,16 @@ fn main() -> Result<()> {
     for gpus in [64, 500, 2000] {
         let (snapshot, demand) = generated(gpus);
         let (plan, median) = timed(&snapshot, &demand);
+        let changes = plan.changes.len();
+        let start = Instant::now();
+        if let Err(violations) = check(&snapshot, &demand, plan) {
+            bail!("generated {gpus}: {violations:?}");
+        }
         println!(
-            "generated {gpus:5} GPUs, {:4} changes, {:8.2} ms",
-            plan.changes.len(),
-            millis(median)
+            "generated {gpus:5} GPUs, {:5} requests: {changes:4} GPUs changed, plan {:8.2} ms, check {:7.2} ms",
+            demand.classes.iter().map(|class| class.count).sum::<u32>(),
+            millis(median),
+            millis(start.elapsed()),
         );
     }
     if let Some(folder) = std::env::args().nth(1) {

@@ -129,3 +129,112 @@ fn profile(row: &str) -> Option<Profile> {
 fn numbers(text: &str) -> Option<Vec<u32>> {
     text.split(',').map(|word| word.parse().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// Every legal layout, by growing legal ones.
+    fn legal(board: &Board) -> BTreeSet<Layout> {
+        let mut legal = BTreeSet::new();
+        let mut open = vec![Layout::default()];
+        while let Some(layout) = open.pop() {
+            for slice in board.slices() {
+                let mut larger = layout.clone();
+                let first = layout.0.last().is_none_or(|last| *last < slice);
+                if first && larger.0.insert(slice) && board.check(&larger).is_ok() {
+                    open.push(larger);
+                }
+            }
+            legal.insert(layout);
+        }
+        legal
+    }
+
+    type Multiset = BTreeMap<ProfileId, usize>;
+
+    fn multiset(layout: &Layout) -> Multiset {
+        let mut counts = Multiset::new();
+        for slice in &layout.0 {
+            *counts.entry(slice.profile).or_default() += 1;
+        }
+        counts
+    }
+
+    fn contains(larger: &Multiset, smaller: &Multiset) -> bool {
+        smaller
+            .iter()
+            .all(|(profile, count)| larger.get(profile).is_some_and(|most| most >= count))
+    }
+
+    /// Legal layouts, those to which nothing can be added, distinct multisets of profiles, maximal ones of those.
+    fn counts(board: &Board) -> [usize; 4] {
+        let legal = legal(board);
+        let grows = |layout: &Layout| {
+            board.slices().into_iter().any(|slice| {
+                let mut larger = layout.clone();
+                larger.0.insert(slice) && legal.contains(&larger)
+            })
+        };
+        let multisets: BTreeSet<Multiset> = legal.iter().map(multiset).collect();
+        let maximal = multisets.iter().filter(|one| {
+            !multisets
+                .iter()
+                .any(|other| other != *one && contains(other, one))
+        });
+        [
+            legal.len(),
+            legal.iter().filter(|layout| !grows(layout)).count(),
+            multisets.len(),
+            maximal.count(),
+        ]
+    }
+
+    fn only(mut board: Board, names: &[&str]) -> Board {
+        board
+            .profiles
+            .retain(|profile| names.contains(&profile.name.as_str()));
+        board
+    }
+
+    /// The published numbers of layouts: 19 ways to fill an A100, 5 to fill an A30, and so on.
+    #[test]
+    fn layouts_are_as_many_as_published() {
+        let a100 = ["1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"];
+        assert_eq!(counts(&only(a100_40gb(), &a100)), [298, 19, 38, 12]);
+        assert_eq!(counts(&a100_40gb()), [2319, 239, 128, 44]);
+        assert_eq!(counts(&h100_sxm5_80gb()), [2319, 239, 128, 44]);
+        let a30 = ["1g.6gb", "2g.12gb", "4g.24gb"];
+        assert_eq!(counts(&only(a30_24gb(), &a30)), [26, 5, 10, 4]);
+        assert_eq!(counts(&a30_24gb()), [76, 17, 20, 8]);
+        let rtx = ["1g.24gb", "2g.48gb", "4g.96gb"];
+        assert_eq!(counts(&only(rtx_pro_6000(), &rtx)), [26, 5, 10, 4]);
+        let mut compute = rtx_pro_6000();
+        compute
+            .profiles
+            .retain(|profile| !profile.name.ends_with("+gfx"));
+        assert_eq!(counts(&compute), [304, 97, 57, 27]);
+        assert_eq!(legal(&rtx_pro_6000()).len(), 717);
+    }
+
+    #[test]
+    fn tables_are_read_whole() {
+        let count = |board: Board| (board.slots, board.profiles.len());
+        assert_eq!(count(a100_40gb()), (8, 7));
+        assert_eq!(count(h100_sxm5_80gb()), (8, 7));
+        assert_eq!(count(a30_24gb()), (4, 5));
+        assert_eq!(count(rtx_pro_6000()), (12, 11));
+    }
+
+    #[test]
+    fn layouts_are_read_from_text() {
+        let board = a100_40gb();
+        let both = layout(&board, "3g.20gb@4 1g.5gb@0").unwrap();
+        let starts: Vec<u32> = both.0.iter().map(|slice| slice.placement.start).collect();
+        assert_eq!(starts, [0, 4]);
+        assert_eq!(layout(&board, "3g.20gb@2"), None, "no such place");
+        assert_eq!(layout(&board, "3g.40gb@4"), None, "no such profile");
+    }
+}

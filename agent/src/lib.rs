@@ -12,7 +12,7 @@
 //! - [`steps`] is the plan of one GPU: the fewest steps from what is there to what is wanted, or why none may be taken.
 //! - [`execute`] takes the steps, looks again before each destroy, verifies, and goes back when a step fails.
 //! - [`driver`] is the one thread that calls NVML; [`generation`] keeps what it may not execute again over restarts.
-//! - [`uplink`] is the stream to the coordinator; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`] is for people.
+//! - [`uplink`] is the stream to the coordinator; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
 
 pub mod args;
 pub mod driver;

@@ -221,7 +221,7 @@ impl From<&Refusal> for v1::Refusal {
             Refusal::MigUnsupported { .. } => v1::RefusalReason::MigUnsupported,
             Refusal::MigModeHeld(_) => v1::RefusalReason::MigModeHeld,
             Refusal::ResetRequired(_) => v1::RefusalReason::ResetRequired,
-            Refusal::Faulted(_) => v1::RefusalReason::Unspecified,
+            Refusal::Faulted(_) => v1::RefusalReason::Faulted,
         };
         Self {
             reason: reason.into(),
@@ -251,15 +251,6 @@ impl From<&GpuOutcome> for v1::GpuOutcome {
         };
         match &outcome.ending {
             Ending::Holds => {}
-            // The wire has no refusal for it: to the coordinator it is a GPU that could not be read, and nothing was touched.
-            Ending::Refused(refusal @ Refusal::Faulted(_)) => {
-                wire.failure = Some(v1::Failure {
-                    step: v1::FailedStep::Read.into(),
-                    nvml_code: None,
-                    detail: refusal.to_string(),
-                    rolled_back: true,
-                });
-            }
             Ending::Refused(refusal) => wire.refusal = Some(refusal.into()),
             Ending::Failed(failure) => wire.failure = Some(failure.into()),
         }

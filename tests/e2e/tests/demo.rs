@@ -10,7 +10,7 @@ use mica_e2e::programs::Programs;
 use rstest::rstest;
 
 /// A part of the trace: enough that every GPU is cut several times, short enough for a test.
-const TASKS: &str = "70";
+const TASKS: &str = "45";
 
 fn start_demo(dir: &Path) -> Child {
     Programs::built().unwrap();

@@ -20,8 +20,8 @@ lint: ## Formatting, lints and documentation, warnings denied
 fmt: ## Format the source
 	$(CARGO) fmt --all
 
-bench: ## Time the planner and the simulated driver (release build)
-	$(CARGO) run --release --locked -p mica-planner --example bench
+bench: ## Time the planner on clusters of many sizes, release build (BENCH_ARGS=FOLDER times instance files)
+	$(CARGO) run --release --locked -p mica-planner --example bench -- $(BENCH_ARGS)
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::draw::{self, Style};
+use crate::trace::Fraction;
 use crate::workers::Workers;
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -108,6 +109,20 @@ fn picture(cluster: &Cluster, workers: &Workers, style: Style) -> Vec<String> {
                 node.name, gpu.index, gpu.product
             ));
         }
+    }
+    for (index, tenant) in cluster.tenants.iter().enumerate() {
+        let waiting = Fraction::ALL.map(|fraction| {
+            format!(
+                "{} {:2}",
+                fraction.queue(),
+                workers.waiting(index, fraction)
+            )
+        });
+        lines.push(format!(
+            "{:8} waiting in {}",
+            tenant.name,
+            waiting.join(", ")
+        ));
     }
     lines
 }

@@ -31,6 +31,8 @@ pub struct Running {
 pub struct Workers {
     running: Vec<Running>,
     pushed: BTreeMap<String, (Instant, Duration)>,
+    /// Entries of the queues at the last look, by tenant.
+    waiting: BTreeMap<(usize, Fraction), usize>,
     waits: Vec<Duration>,
     done: usize,
     last_pid: u32,
@@ -71,14 +73,20 @@ impl Workers {
             let entries: BTreeMap<_, _> = tenant.clearml.entries().await?.into_iter().collect();
             for fraction in Fraction::ALL {
                 let queue = tenant.queues.get(&fraction).context("no such queue")?;
-                for _ in 0..entries.get(queue).copied().unwrap_or(0) {
-                    if !self.start_one(cluster, index, tenant, fraction).await? {
-                        break;
-                    }
+                let mut waiting = entries.get(queue).copied().unwrap_or(0);
+                while waiting > 0 && self.start_one(cluster, index, tenant, fraction).await? {
+                    waiting -= 1;
                 }
+                self.waiting.insert((index, fraction), waiting);
             }
         }
         Ok(())
+    }
+
+    /// Tasks that waited in a tenant's queue at the last look.
+    #[must_use]
+    pub fn waiting(&self, tenant: usize, fraction: Fraction) -> usize {
+        self.waiting.get(&(tenant, fraction)).copied().unwrap_or(0)
     }
 
     /// Tasks that run now.

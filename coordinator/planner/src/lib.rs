@@ -13,7 +13,7 @@
 //!   layouts around the slices in use, each at the fewest operations: exact for each GPU.
 //! - The *search* is greedy across GPUs, then exchanges. It maximises the weight served, then minimises operations, then keeps
 //!   as much room as it can for later; what nobody needs stays as it is.
-//! - [`check`] re-derives every rule from the finished plan and shares no code with the above.
+//! - [`check()`] re-derives every rule from the finished plan and shares no code with the above.
 
 mod allotment;
 mod assign;

@@ -128,7 +128,7 @@ async fn prometheus_scrapes_both_and_answers() {
     .await;
     query(
         port,
-        "sum(mica_coordinator_queue_tasks{tenant='acme', state='waiting'})",
+        "sum(mica_coordinator_queue_waiting_tasks{tenant='acme'})",
         |n| n >= 3.0,
     )
     .await;

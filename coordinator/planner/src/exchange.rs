@@ -4,7 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use crate::allotment::{Allotment, Score, Step};
-use crate::search::{Rule, improve};
+use crate::greedy::{Rule, improve};
 
 /// How many steps are tried for each kind of slice and direction. More finds little more and costs time.
 const SHORTLIST: usize = 16;

@@ -21,6 +21,7 @@ mod cells;
 mod check;
 mod demand;
 mod exchange;
+mod greedy;
 mod market;
 mod matching;
 mod options;

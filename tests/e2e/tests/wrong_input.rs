@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use mica_e2e::cluster::{Cluster, NodeSpec};
@@ -48,6 +48,31 @@ async fn node_is_ready(cluster: &Cluster) -> Result<(), String> {
     if ready { Ok(()) } else { Err(nodes) }
 }
 
+/// Starts a program whose words go to a log.
+fn start(program: &mut Command, log: &Path) -> Child {
+    let file = std::fs::File::create(log).unwrap();
+    program.stdout(file.try_clone().unwrap()).stderr(file);
+    program.spawn().unwrap()
+}
+
+/// Waits until a program has said all these words, ends it, and returns everything that it said.
+async fn says(mut program: Child, log: &Path, words: &[&str]) -> String {
+    let read = || std::fs::read_to_string(log).unwrap();
+    eventually(|| async {
+        let said = read();
+        if words.iter().all(|word| said.contains(word)) {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })
+    .await;
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert!(!read().contains("panicked"), "{}", read());
+    read()
+}
+
 fn text(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!(
@@ -64,7 +89,8 @@ async fn a_second_agent_with_the_same_name_is_told_and_changes_nothing() {
     eventually(|| node_is_ready(&cluster)).await;
     let log = dir.path().join("second.log");
     let node = cluster.nodes.first().unwrap();
-    let mut second = Command::new(Programs::built().unwrap().agent)
+    let mut second = Command::new(Programs::built().unwrap().agent);
+    second
         .args(["run", "--node=node-a", "--http=127.0.0.1:0"])
         .arg(format!("--coordinator={}", cluster.server().unwrap()))
         .arg(format!(
@@ -74,23 +100,8 @@ async fn a_second_agent_with_the_same_name_is_told_and_changes_nothing() {
         .arg(format!(
             "--state-dir={}",
             dir.path().join("second.state").display()
-        ))
-        .stdout(std::fs::File::create(&log).unwrap())
-        .stderr(std::fs::File::options().append(true).open(&log).unwrap())
-        .spawn()
-        .unwrap();
-    eventually(|| async {
-        let said = std::fs::read_to_string(&log).unwrap();
-        let told = said.contains("node-a") && said.contains("another agent");
-        if told && !said.contains("panicked") {
-            Ok(())
-        } else {
-            Err(said)
-        }
-    })
-    .await;
-    second.kill().unwrap();
-    second.wait().unwrap();
+        ));
+    says(start(&mut second, &log), &log, &["node-a", "another agent"]).await;
     node_is_ready(&cluster).await.unwrap();
     cluster.stop().await.unwrap();
 }
@@ -163,35 +174,17 @@ async fn coordinator_says(config: &str, word: &str) -> String {
     std::fs::write(path("secret"), "very-secret-value").unwrap();
     std::fs::write(path("mica.yaml"), config).unwrap();
     let log = path("log");
-    let mut mica = Command::new(Programs::built().unwrap().mica)
-        .args([
-            "serve",
-            "--standalone",
-            "--listen=127.0.0.1:0",
-            "--http=127.0.0.1:0",
-            "--config",
-        ])
-        .arg(path("mica.yaml"))
-        .stdout(std::fs::File::create(&log).unwrap())
-        .stderr(std::fs::File::options().append(true).open(&log).unwrap())
-        .spawn()
-        .unwrap();
-    eventually(|| async {
-        let said = std::fs::read_to_string(&log).unwrap();
-        if said.contains(word) {
-            Ok(())
-        } else {
-            Err(said)
-        }
-    })
-    .await;
-    mica.kill().unwrap();
-    mica.wait().unwrap();
-    let said = std::fs::read_to_string(&log).unwrap();
-    assert!(
-        !said.contains("panicked") && !said.contains("very-secret-value"),
-        "{said}"
-    );
+    let mut mica = Command::new(Programs::built().unwrap().mica);
+    mica.args([
+        "serve",
+        "--standalone",
+        "--listen=127.0.0.1:0",
+        "--http=127.0.0.1:0",
+    ])
+    .arg("--config")
+    .arg(path("mica.yaml"));
+    let said = says(start(&mut mica, &log), &log, &[word]).await;
+    assert!(!said.contains("very-secret-value"), "{said}");
     said
 }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Architecture {
     /// A100, A30: a mode change resets the GPU; no GPM.
     Ampere,
+    /// L4: no MIG and no GPM.
+    Ada,
     /// H100, H200: no reset.
     Hopper,
     /// RTX PRO 6000: no reset.
@@ -110,13 +112,13 @@ pub struct Board {
     pub compute_capability: (i32, i32),
     /// Memory of the whole board, MiB.
     pub memory_mib: u64,
-    /// Memory slots that placements count in.
+    /// Memory slots that placements count in; 0 when it has no MIG.
     pub slots: u32,
     /// Most compute instances at a time.
     pub max_mig_devices: u32,
     /// PCI device and vendor id, as NVML packs them.
     pub pci_device_id: u32,
-    /// GPU instance profiles.
+    /// GPU instance profiles; none when it has no MIG.
     pub profiles: Vec<Profile>,
 }
 
@@ -151,6 +153,12 @@ impl Board {
         }
         let one = self.profiles.iter().find(|profile| profile.slices == 1);
         one.map_or(0, |one| one.sm * slices)
+    }
+
+    /// Whether it can be cut up at all.
+    #[must_use]
+    pub fn has_mig(&self) -> bool {
+        !self.profiles.is_empty()
     }
 
     /// Whether changing the MIG mode resets the GPU.

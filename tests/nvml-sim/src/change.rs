@@ -12,13 +12,15 @@ fn byte(number: u32) -> Result<u8> {
     u8::try_from(number).map_err(|_| Code::ERROR_UNKNOWN)
 }
 
-/// A board's profile by id: 3 when only other boards have it, 2 when none has.
+/// A board's profile by id: 3 when the board has no MIG or only other boards have it, 2 when none has.
 pub(crate) fn profile(board: &'static Board, id: u32) -> Result<&'static Profile> {
-    board.profile(id).ok_or(if boards::is_known_profile(id) {
-        Code::ERROR_NOT_SUPPORTED
-    } else {
-        Code::ERROR_INVALID_ARGUMENT
-    })
+    board
+        .profile(id)
+        .ok_or(if board.has_mig() && !boards::is_known_profile(id) {
+            Code::ERROR_INVALID_ARGUMENT
+        } else {
+            Code::ERROR_NOT_SUPPORTED
+        })
 }
 
 impl Gpu {

@@ -69,16 +69,22 @@ pub(crate) fn looked(index: usize, gpu: &Gpu, instance: Option<(u8, u8)>) {
     }
 }
 
-/// What this process knows of processes that are there.
+/// What this process knows of processes that are there. A look at an earlier instance of the same ids is none at this one.
 pub(crate) fn present<'a>(
     index: usize,
+    gpu: &Gpu,
     processes: impl Iterator<Item = &'a Process>,
 ) -> Vec<Present> {
     let looks = LOOKS.lock().unwrap_or_else(PoisonError::into_inner);
     processes
         .map(|process| {
             let instance = (process.gi != WHOLE_GPU).then_some((process.gi, process.ci));
-            let sight = match looks.get(&(index, process.gi, process.ci)) {
+            let compute = gpu
+                .instance(process.gi)
+                .and_then(|gi| gi.compute_instance(process.ci));
+            let made = compute.map_or(0, |compute| compute.generation.into());
+            let look = looks.get(&(index, process.gi, process.ci));
+            let sight = match look.filter(|&&clock| clock >= made) {
                 None => Sight::NeverLooked,
                 Some(&clock) if clock >= process.started => Sight::Seen,
                 Some(_) => Sight::Newer,

@@ -107,9 +107,10 @@ impl FaultSlot {
         self.left > 0 && (name == call.as_bytes() || name == EVERY_CALL.as_bytes())
     }
 
-    /// Whether a hit changes nothing: a delay of every call.
+    /// Whether a hit changes nothing: every call is delayed, or answered so. Such hits are not logged, else whoever polls would make
+    /// the log grow.
     pub(crate) fn is_steady(&self) -> bool {
-        self.effect == DELAY && self.skip == 0 && self.left == u32::MAX
+        self.effect != KILL && self.skip == 0 && self.left == u32::MAX
     }
 
     pub(crate) fn effect(&self) -> Effect {

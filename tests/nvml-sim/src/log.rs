@@ -26,7 +26,7 @@ pub enum Action {
     StartProcess,
     /// A process ended.
     StopProcess,
-    /// An injected fault hit a call.
+    /// An injected fault hit a call; not logged of faults that hit every call.
     Fault,
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::boards;
+use crate::boards::{self, Board};
 use crate::code::Code;
 use crate::identity;
 use crate::inject::{Fault, FaultError};
@@ -22,7 +22,7 @@ pub use view::{ComputeInstanceView, GpuView, InstanceView, ProcessView};
 pub struct GpuSpec {
     /// Key of its board, e.g. `a100-40gb`.
     pub board: String,
-    /// Whether MIG mode is on at the start.
+    /// Whether MIG mode is on at the start; it never is on a board without MIG.
     pub mig: bool,
 }
 
@@ -142,7 +142,7 @@ impl Node {
             .zip(gpus.iter().zip(boards))
             .map(|(index, (spec, board))| {
                 new_gpu(
-                    spec,
+                    spec.mig,
                     board,
                     identity::gpu_uuid(seed, index, &spec.board),
                     options,
@@ -333,13 +333,14 @@ fn board(key: &str) -> Result<u32, NodeError> {
     })
 }
 
-fn new_gpu(spec: &GpuSpec, board: u32, uuid: [u8; 16], options: &NodeOptions) -> Gpu {
+fn new_gpu(mig: bool, board: u32, uuid: [u8; 16], options: &NodeOptions) -> Gpu {
     let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
     gpu.board = board;
     gpu.uuid = uuid;
     gpu.swapped_halves = options.swapped_halves.into();
-    gpu.mig_current = spec.mig.into();
-    gpu.mig_pending = spec.mig.into();
+    let mig = mig && gpu.board().is_some_and(Board::has_mig);
+    gpu.mig_current = mig.into();
+    gpu.mig_pending = mig.into();
     gpu
 }
 

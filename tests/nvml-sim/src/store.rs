@@ -198,7 +198,7 @@ impl Store {
         Ok(result)
     }
 
-    /// What injected faults do to a call; counts the call and logs a hit.
+    /// What injected faults do to a call; counts the call and logs a hit, unless every call is hit.
     pub(crate) fn suffer(&self, call: &str) -> Result<Suffering, StoreError> {
         let mut suffering = Suffering::default();
         if self.words.load(AT_FAULTS) == 0 {

@@ -251,7 +251,7 @@ fn destroy(store: &Store, compute: Handle) -> Result {
             // Nothing was touched: the handle names what is already gone.
             Err(code) => return (Err(code), None),
         };
-        let processes = client::present(index, gpu.processes_on(seat.gi, Some(seat.ci)));
+        let processes = client::present(index, gpu, gpu.processes_on(seat.gi, Some(seat.ci)));
         let result = gpu.destroy_compute_instance(seat.gi, seat.ci);
         let event = Event {
             result: result.err().unwrap_or(Code::SUCCESS).0,

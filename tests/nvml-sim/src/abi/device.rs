@@ -154,6 +154,7 @@ fn device_name(device: &Device) -> String {
 pub(super) fn architecture_number(board: &Board) -> c_uint {
     match board.architecture {
         Architecture::Ampere => 7,
+        Architecture::Ada => 8,
         Architecture::Hopper => 9,
         Architecture::Blackwell => 10,
     }

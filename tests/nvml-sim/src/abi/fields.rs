@@ -36,6 +36,7 @@ export! {
 fn answer(on: &OnGpu, place: Out<nvmlFieldValue_t>) -> Result {
     let mut field = place.get()?;
     let value = match field.fieldId {
+        _ if !on.board.has_mig() => None,
         RESETLESS_MIG => Some(c_uint::from(!on.board.mode_needs_reset())),
         MODE_INDEPENDENT_QUERY => Some(1),
         _ => None,

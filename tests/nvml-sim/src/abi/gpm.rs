@@ -85,7 +85,7 @@ fn check_version(version: c_uint) -> Result {
 
 fn has_gpm(on: &OnGpu) -> bool {
     match on.board.architecture {
-        Architecture::Ampere => false,
+        Architecture::Ampere | Architecture::Ada => false,
         Architecture::Hopper | Architecture::Blackwell => true,
     }
 }

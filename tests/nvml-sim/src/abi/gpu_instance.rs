@@ -219,7 +219,7 @@ fn destroy(store: &Store, instance: Handle) -> Result {
             // Nothing was touched: the handle names what is already gone.
             Err(code) => return (Err(code), None),
         };
-        let processes = client::present(index, gpu.processes_on(gi, None));
+        let processes = client::present(index, gpu, gpu.processes_on(gi, None));
         let result = gpu.destroy_gpu_instance(gi);
         let event = Event {
             result: result.err().unwrap_or(Code::SUCCESS).0,

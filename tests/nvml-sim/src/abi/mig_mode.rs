@@ -3,7 +3,7 @@
 use std::ffi::c_uint;
 
 use super::call::{Result, broken, export};
-use super::handle;
+use super::handle::{self, OnGpu};
 use super::pointer::{Handle, Out};
 use crate::client;
 use crate::code::Code;
@@ -12,7 +12,7 @@ use crate::store::Store;
 
 export! {
     fn nvmlDeviceGetMigMode(device: Handle, current: Out<c_uint>, pending: Out<c_uint>) |store| {
-        let gpu = handle::whole_gpu(store, device)?.gpu;
+        let gpu = with_mig(store, device)?.gpu;
         current.put(gpu.mig_current.into())?;
         pending.put(gpu.mig_pending.into())
     }
@@ -21,8 +21,18 @@ export! {
     }
 }
 
+/// The GPU; 3 when its board has no MIG.
+fn with_mig(store: &Store, device: Handle) -> Result<OnGpu> {
+    let on = handle::whole_gpu(store, device)?;
+    if on.board.has_mig() {
+        Ok(on)
+    } else {
+        Err(Code::ERROR_NOT_SUPPORTED)
+    }
+}
+
 fn set(store: &Store, device: Handle, mode: c_uint, activation: Out<c_uint>) -> Result {
-    let index = handle::whole_gpu(store, device)?.index;
+    let index = with_mig(store, device)?.index;
     let enable = match mode {
         0 => false,
         1 => true,
@@ -32,7 +42,7 @@ fn set(store: &Store, device: Handle, mode: c_uint, activation: Out<c_uint>) -> 
         return Err(Code::ERROR_INVALID_ARGUMENT);
     }
     let change = store.change_gpu(index, |gpu| {
-        let processes = client::present(index, gpu.processes().iter());
+        let processes = client::present(index, gpu, gpu.processes().iter());
         let changes = gpu.mig_enabled() != enable;
         let status = gpu.set_mig_mode(enable);
         let event = Event {

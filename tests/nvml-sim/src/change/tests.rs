@@ -117,12 +117,21 @@ fn check_users(gpu: &Gpu, board: &'static Board) {
     }
 }
 
+/// Indexes of the boards with MIG.
+fn with_mig() -> Vec<usize> {
+    let boards = boards::all().iter().enumerate();
+    boards
+        .filter(|(_, board)| board.has_mig())
+        .map(|(index, _)| index)
+        .collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// Whatever is done: nothing overlaps, nothing is left without what it stands on, and what is refused changes nothing.
     #[test]
-    fn the_state_stays_sound(board in 0..boards::all().len(), steps in prop::collection::vec(step(), 1..60)) {
+    fn the_state_stays_sound(board in prop::sample::select(with_mig()), steps in prop::collection::vec(step(), 1..60)) {
         let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
         gpu.board = u32::try_from(board).unwrap();
         gpu.mig_current = 1;
@@ -130,7 +139,7 @@ proptest! {
         for (pid, step) in (0..).zip(steps) {
             apply(&mut gpu, board, pid, step);
             check_resources(&gpu, board);
-                check_users(&gpu, board);
+            check_users(&gpu, board);
         }
     }
 }

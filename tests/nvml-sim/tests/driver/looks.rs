@@ -95,6 +95,22 @@ fn a_process_that_came_after_the_look_is_a_lost_race() {
 }
 
 #[test]
+fn a_look_at_an_earlier_instance_of_the_same_ids_is_none() {
+    let (rig, gi, compute, mig) = one();
+    let gpu = rig.client.parent(mig).unwrap();
+    assert_eq!(rig.client.processes(mig), Ok(vec![]));
+    rig.client.destroy_compute(compute).unwrap();
+    let instance = rig.client.instance(gpu, gi).unwrap();
+    let again = rig.client.create_compute(instance, 2).unwrap();
+    rig.node.start_process(0, Some(gi), 7, 0).unwrap();
+    assert_eq!(rig.client.destroy_compute(again), Err(19));
+    assert_eq!(
+        touches(&verdict(&rig.node)),
+        [Some(Touch::TriedWithoutLooking)]
+    );
+}
+
+#[test]
 fn a_look_at_the_gpu_is_a_look_at_all_its_instances() {
     let (rig, gi, compute, mig) = one();
     assert_eq!(

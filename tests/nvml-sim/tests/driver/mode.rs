@@ -89,3 +89,39 @@ fn a_busy_instance_holds_the_mode_on() {
     assert_eq!(client.set_mig_mode(gpu, 1), Ok(0), "takes the request back");
     assert_eq!(client.mig_mode(gpu), Ok((1, 1)));
 }
+
+#[test]
+fn a_board_without_mig_answers_3_and_lives_beside_others() {
+    let rig = rig(&["l4-24gb", "a100-40gb"]);
+    let (client, gpu) = (&rig.client, rig.client.gpu(0).unwrap());
+    assert_eq!(client.name(gpu).unwrap(), "NVIDIA L4");
+    assert_eq!(client.mig_mode(gpu), Err(3));
+    for mode in [0, 1] {
+        assert_eq!(client.set_mig_mode(gpu, mode), Err(3));
+    }
+    assert_eq!(client.max_mig(gpu), Ok(0), "never an error");
+    assert_eq!(client.mig(gpu, 0), Err(3));
+    assert_eq!(client.profile(gpu, 0).map(|info| info.id), Err(3));
+    assert_eq!(client.placements(gpu, 19), Err(3));
+    assert_eq!(client.remaining(gpu, 19), Err(3));
+    assert_eq!(client.create(gpu, 19), Err(3));
+    assert_eq!(client.instances(gpu, 19), Err(3));
+    assert_eq!(client.instance(gpu, 0), Err(3));
+    assert_eq!(client.field(gpu, 184).map(|(code, _)| code), Ok(3));
+    assert_eq!(client.gpm_supported(gpu), Ok(false));
+    assert_eq!(client.utilization(gpu), Ok(0));
+    rig.node.start_process(0, None, 7, 1 << 30).unwrap();
+    assert_eq!(
+        client.processes(gpu).unwrap(),
+        [(7, 1 << 30, u32::MAX, u32::MAX)]
+    );
+    let other = client.gpu(1).unwrap();
+    assert_eq!(client.mig_mode(other), Ok((1, 1)));
+    assert!(
+        rig.node
+            .log()
+            .unwrap()
+            .iter()
+            .all(|event| event.mig.is_none())
+    );
+}

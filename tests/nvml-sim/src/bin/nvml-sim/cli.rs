@@ -72,7 +72,7 @@ struct Create {
     /// Board, with `*N` for N of them; see `boards`.
     #[arg(long = "gpu", required = true, value_name = "KEY[*N]", value_parser = parse_gpus)]
     gpus: Vec<(String, usize)>,
-    /// Start with MIG mode on.
+    /// Start with MIG mode on, on boards that have it.
     #[arg(long)]
     mig: bool,
     /// The built library; found beside this program when not given.

@@ -16,7 +16,11 @@ pub(crate) fn boards() -> String {
             "{text}{:<28} {:<48} {}\n",
             board.key,
             board.product,
-            names.join(" ")
+            if names.is_empty() {
+                "no MIG".to_owned()
+            } else {
+                names.join(" ")
+            }
         )
     })
 }

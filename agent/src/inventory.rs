@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mica_model::{Generation, Gpu};
 use mica_nvml::{Activity, Versions};
 use mica_proto::v1;
+use tracing::{info, warn};
 
 /// Everything read from the driver in one go, and the generations. Replaced as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,21 @@ impl Inventory {
             nvml_version: self.versions.nvml.clone(),
             generation: self.finished.0,
             ..v1::Report::of_gpus(&self.gpus)
+        }
+    }
+
+    /// Logs which GPUs could be read before and cannot now, and the reverse. What is wrong with NVML as a whole is said elsewhere.
+    pub(crate) fn tell_faults(&self, before: &Self) {
+        if self.fault.is_some() || before.fault.is_some() {
+            return;
+        }
+        for gpu in &self.gpus {
+            let known = before.gpus.iter().find(|known| known.uuid == gpu.uuid);
+            match (known.and_then(|known| known.fault.as_ref()), &gpu.fault) {
+                (None, Some(fault)) => warn!(gpu = gpu.uuid, fault, "the GPU cannot be used"),
+                (Some(_), None) => info!(gpu = gpu.uuid, "the GPU can be used again"),
+                (None, None) | (Some(_), Some(_)) => {}
+            }
         }
     }
 

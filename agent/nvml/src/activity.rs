@@ -6,16 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mica_model::Slice;
+use mica_model::{Gpu, Instance, Slice};
 use nvml_wrapper::{Device, Nvml, enums::gpm::GpmMetricId, gpm::gpm_metrics_get};
+use tracing::debug;
 
-use crate::{
-    Code, Error,
-    boards::Boards,
-    call::wrapped,
-    gpus, instances,
-    raw::{GpuInstance, StoredSample},
-};
+use crate::{Code, Error, call::wrapped, raw::StoredSample};
 
 /// How busy an instance was between two looks, in fractions of its own capacity from 0 to 1; `None` for what the driver does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -51,22 +46,51 @@ struct Identity {
     uuid: Option<String>,
 }
 
+impl Identity {
+    fn of(instance: &Instance) -> Self {
+        Self {
+            slice: instance.slice,
+            uuid: instance.compute.as_ref().map(|known| known.uuid.clone()),
+        }
+    }
+}
+
 impl Activities {
-    /// The activity of an instance since it was last asked for. `None` where there are no counters, at the first time, and when the
-    /// instance was made anew since. Asked again too soon it gives what it gave before.
+    /// The activity of the instances of a GPU since they were last asked for, by GPU instance id. See
+    /// [`Driver::activities`](crate::Driver::activities).
     pub(crate) fn of(
         &mut self,
         nvml: &Arc<Nvml>,
-        boards: &mut Boards,
-        gpu: &str,
-        gi: u32,
-    ) -> Result<Option<Activity>, Error> {
-        let device = wrapped("nvmlDeviceGetHandleByUUID", || nvml.device_by_uuid(gpu))?;
-        if !supported(&device)? {
-            return Ok(None);
+        device: &Device<'_>,
+        gpu: &Gpu,
+    ) -> Result<BTreeMap<u32, Activity>, Error> {
+        let stands = |gi| gpu.instances.iter().any(|instance| instance.gi == gi);
+        self.0
+            .retain(|(uuid, gi), _| *uuid != gpu.uuid || stands(*gi));
+        if !supported(device)? {
+            return Ok(BTreeMap::new());
         }
-        let identity = identity(&device, boards, gpu, gi)?;
-        let key = (gpu.to_owned(), gi);
+        let mut activities = BTreeMap::new();
+        for instance in &gpu.instances {
+            match self.measure(nvml, device, &gpu.uuid, instance) {
+                Ok(activity) => activities.extend(activity.map(|known| (instance.gi, known))),
+                Err(error) => {
+                    debug!(gpu = gpu.uuid, gi = instance.gi, %error, "activity cannot be read");
+                }
+            }
+        }
+        Ok(activities)
+    }
+
+    fn measure(
+        &mut self,
+        nvml: &Arc<Nvml>,
+        device: &Device<'_>,
+        gpu: &str,
+        instance: &Instance,
+    ) -> Result<Option<Activity>, Error> {
+        let identity = Identity::of(instance);
+        let key = (gpu.to_owned(), instance.gi);
         let last = match self.0.remove(&key).filter(|last| last.identity == identity) {
             Some(last) if last.at.elapsed() < SPACING => {
                 let activity = last.activity;
@@ -75,10 +99,7 @@ impl Activities {
             }
             last => last,
         };
-        let sample = match StoredSample::take(nvml, &device, gi) {
-            Err(error) if is_absent(&error) => return Ok(None),
-            sample => sample?,
-        };
+        let sample = StoredSample::take(nvml, device, instance.gi)?;
         let activity = last
             .map(|last| compare(nvml, &last.sample, &sample))
             .transpose()?;
@@ -108,29 +129,9 @@ fn supported(device: &Device<'_>) -> Result<bool, Error> {
         return Ok(false);
     }
     match wrapped("nvmlGpmQueryDeviceSupport", || device.gpm_support()) {
-        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) if error.is_missing() || error.code() == Some(Code::NOT_SUPPORTED) => Ok(false),
         supported => supported,
     }
-}
-
-fn is_absent(error: &Error) -> bool {
-    error.is_missing() || error.code() == Some(Code::NOT_SUPPORTED)
-}
-
-fn identity(
-    device: &Device<'_>,
-    boards: &mut Boards,
-    gpu: &str,
-    gi: u32,
-) -> Result<Identity, Error> {
-    let instance = GpuInstance::by_id(device, gi)?;
-    let known = boards.of(device, gpu, gpus::is_on(gpus::mig_mode(device)?))?;
-    let info = instance.info()?;
-    let parts = instances::parts(device, known, instance, &info)?;
-    Ok(Identity {
-        slice: info.slice,
-        uuid: parts.first().map(instances::Part::uuid).transpose()?,
-    })
 }
 
 fn compare(nvml: &Nvml, from: &StoredSample, to: &StoredSample) -> Result<Activity, Error> {

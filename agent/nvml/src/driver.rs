@@ -152,10 +152,13 @@ impl Driver {
         change::destroy_gpu_instance(&device(&self.nvml, uuid)?, gi)
     }
 
-    /// How busy an instance was since this was last asked; never waits. `None` where the architecture has no counters (before
-    /// Hopper), at the first time, and when the instance was made anew in between. Asked again within 100 ms, it repeats its answer.
-    pub fn activity(&mut self, uuid: &str, gi: u32) -> Result<Option<Activity>, Error> {
-        self.activities.of(&self.nvml, &mut self.boards, uuid, gi)
+    /// How busy the instances of a GPU were since this was last asked, by GPU instance id; never waits. `gpu` is what was just read.
+    ///
+    /// Without an entry: all of them where the architecture has no counters (before Hopper), an instance at the first time and when it
+    /// was made anew in between, and one that cannot be measured. Asked again within 100 ms, it repeats its answer.
+    pub fn activities(&mut self, gpu: &Gpu) -> Result<BTreeMap<u32, Activity>, Error> {
+        let device = device(&self.nvml, &gpu.uuid)?;
+        self.activities.of(&self.nvml, &device, gpu)
     }
 }
 

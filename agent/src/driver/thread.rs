@@ -53,6 +53,10 @@ impl Thread {
     ) -> Result<Opened, Error> {
         let mut driver = Driver::open(&settings.library)?;
         let found = read(&mut driver)?;
+        found.tell_faults(&Inventory {
+            gpus: Vec::new(),
+            ..found.clone()
+        });
         for gpu in &found.gpus {
             let labels = GpuLabels::of(gpu);
             execute::finish_half_made(&mut driver, gpu, &mut |taken| {
@@ -242,6 +246,7 @@ impl Thread {
             change(&mut changed);
             let news = changed != **current;
             if news {
+                changed.tell_faults(current);
                 *current = Arc::new(changed);
             }
             news
@@ -315,18 +320,14 @@ pub(super) fn read(driver: &mut Driver) -> Result<Inventory, Error> {
 
 /// Activity of the instances of one GPU. What cannot be read is left out: a metric that is absent says so better than a zero.
 fn read_activity(driver: &mut Driver, gpu: &Gpu, activity: &mut BTreeMap<(String, u32), Activity>) {
-    if gpu.mig_mode != MigMode::Enabled || gpu.fault.is_some() {
+    if gpu.mig_mode != MigMode::Enabled || gpu.fault.is_some() || gpu.instances.is_empty() {
         return;
     }
-    for instance in &gpu.instances {
-        match driver.activity(&gpu.uuid, instance.gi) {
-            Ok(Some(read)) => {
-                activity.insert((gpu.uuid.clone(), instance.gi), read);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                debug!(gpu = gpu.uuid, gi = instance.gi, %error, "activity cannot be read");
-            }
-        }
+    match driver.activities(gpu) {
+        Ok(read) => activity.extend(
+            read.into_iter()
+                .map(|(gi, activity)| ((gpu.uuid.clone(), gi), activity)),
+        ),
+        Err(error) => debug!(gpu = gpu.uuid, %error, "activity cannot be read"),
     }
 }

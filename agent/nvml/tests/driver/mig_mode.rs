@@ -77,11 +77,17 @@ fn refusals_are_errors() {
 }
 
 #[test]
-fn a_gpu_without_mig_says_so() {
-    let mut rig = rig_without_mig(&["a100-40gb"]);
-    rig.fail("nvmlDeviceGetMigMode", Code::NOT_SUPPORTED, 0, None);
+fn a_gpu_without_mig_says_so_beside_one_that_has_it() {
+    let mut rig = rig(&["l4-24gb", "a100-40gb"]);
     let gpu = rig.gpu(0);
-    assert_eq!((gpu.mig_mode, gpu.board), (MigMode::Unsupported, None));
+    assert_eq!(
+        (&*gpu.product, gpu.mig_mode, gpu.board, gpu.fault),
+        ("NVIDIA L4", MigMode::Unsupported, None, None)
+    );
     rig.node.start_process(0, None, 3, 0).unwrap();
     assert_eq!(rig.gpu(0).pids, [3]);
+    assert_eq!(rig.gpu(1).mig_mode, MigMode::Enabled);
+    assert_code(rig.driver.enable_mig(&gpu.uuid), Code::NOT_SUPPORTED);
+    let gpu = rig.gpu(0);
+    assert!(rig.driver.activities(&gpu).unwrap().is_empty());
 }

@@ -16,7 +16,9 @@ use crate::{
     steps::{self, Step},
 };
 
+mod back;
 mod look;
+mod read;
 
 /// Pauses between attempts to destroy what the driver calls in use although no process is on it: it can do so for a while after the
 /// last process has ended (NVIDIA/go-nvml#146). 1.55 s in all.
@@ -33,7 +35,7 @@ const PAUSES: [Duration; 5] = [
 pub struct Taken {
     /// Which kind.
     pub step: StepKind,
-    /// How long it took, looks and pauses included.
+    /// How long it took, looks, pauses and repeated attempts included.
     pub duration: Duration,
     /// What NVML answered when the step failed.
     pub result: Result<(), Option<Code>>,
@@ -126,7 +128,7 @@ impl<'a> Run<'a> {
     }
 
     fn make(&mut self, desired: &Layout) -> Ending {
-        let actual = match self.read() {
+        let actual = match self.observed(StepKind::Read, Self::read) {
             Ok(actual) => actual,
             Err(trouble) if trouble.code == Some(Code::NOT_FOUND) => {
                 return Ending::Refused(self.not_found());
@@ -138,7 +140,9 @@ impl<'a> Run<'a> {
             Ok(steps) => steps,
             Err(refusal) => return Ending::Refused(refusal),
         };
-        let trouble = match self.take(&steps).and_then(|()| self.verify(desired)) {
+        let verify = |run: &mut Self| run.verify(desired);
+        let made = self.take(&steps);
+        let trouble = match made.and_then(|()| self.observed(StepKind::Verify, verify)) {
             Ok(()) => return Ending::Holds,
             Err(trouble) => trouble,
         };
@@ -153,23 +157,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A GPU that fell off the bus is not found by its UUID either, but it is still listed.
-    fn not_found(&mut self) -> Refusal {
-        let listed = self.driver.gpus().unwrap_or_default();
-        listed
-            .into_iter()
-            .find(|gpu| gpu.uuid == self.uuid)
-            .and_then(|gpu| gpu.fault)
-            .map_or_else(
-                || Refusal::UnknownGpu(self.uuid.to_owned()),
-                Refusal::Faulted,
-            )
-    }
-
-    fn read(&mut self) -> Result<Gpu, Trouble> {
-        self.driver
-            .gpu(self.uuid)
-            .map_err(|error| Trouble::nvml(StepKind::Read, &error))
+    /// Does one thing, and tells of it.
+    fn observed<T>(
+        &mut self,
+        step: StepKind,
+        run: impl FnOnce(&mut Self) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let began = Instant::now();
+        let result = run(self);
+        (self.observe)(&Taken {
+            step,
+            duration: began.elapsed(),
+            result: result.as_ref().map(|_| ()).map_err(|trouble| trouble.code),
+        });
+        result
     }
 
     /// Takes the steps in order, and stops at the first that fails.
@@ -199,28 +200,15 @@ impl<'a> Run<'a> {
 
     /// Takes one step. `ahead` are the steps still to be taken, this one included: the last look before a destroy minds all of them.
     fn take_one(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
-        let began = Instant::now();
-        let result = match step {
-            Step::EnableMig => self.enable_mig(),
+        let result = self.observed(step.kind(), |run| match step {
+            Step::EnableMig => run.enable_mig(),
             Step::DestroyComputeInstance { .. } | Step::DestroyGpuInstance { .. } => {
-                self.destroy(step, ahead)
+                run.destroy(step, ahead)
             }
-            Step::CreateGpuInstance { slice } => self.create_gpu_instance(slice),
-            Step::CreateComputeInstance { slice } => self.create_compute_instance(slice),
-        };
-        let duration = began.elapsed();
-        debug!(
-            gpu = self.uuid,
-            ?step,
-            ?duration,
-            done = result.is_ok(),
-            "step"
-        );
-        (self.observe)(&Taken {
-            step: step.kind(),
-            duration,
-            result: result.as_ref().copied().map_err(|trouble| trouble.code),
+            Step::CreateGpuInstance { slice } => run.create_gpu_instance(slice),
+            Step::CreateComputeInstance { slice } => run.create_compute_instance(slice),
         });
+        debug!(gpu = self.uuid, ?step, done = result.is_ok(), "step");
         result
     }
 
@@ -282,7 +270,7 @@ impl<'a> Run<'a> {
     fn destroy(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
         let mut pauses = PAUSES.iter();
         loop {
-            self.last_look(step, ahead)?;
+            look::mind(&self.read()?, step, ahead)?;
             self.touched = true;
             let result = match step {
                 Step::DestroyComputeInstance { gi, ci, .. } => {
@@ -305,57 +293,6 @@ impl<'a> Run<'a> {
             match pauses.next() {
                 Some(pause) if error.code() == Some(Code::IN_USE) => wait(*pause),
                 _ => return Err(Trouble::nvml(step.kind(), &error)),
-            }
-        }
-    }
-
-    fn last_look(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
-        look::mind(&self.read()?, step, ahead)
-    }
-
-    /// Reads the GPU again after the last step.
-    fn verify(&mut self, desired: &Layout) -> Result<(), Trouble> {
-        let trouble = |detail| Err(Trouble::new(StepKind::Verify, detail));
-        let gpu = self.read().map_err(|trouble| Trouble {
-            step: StepKind::Verify,
-            ..trouble
-        })?;
-        match gpu.fault {
-            Some(fault) => trouble(fault),
-            None if steps::is_made(&gpu, desired) => Ok(()),
-            None => trouble(format!(
-                "all steps succeeded, but {} of the {} slices stand: another program changes the instances of this GPU",
-                steps::usable(&gpu).0.intersection(&desired.0).count(),
-                desired.0.len(),
-            )),
-        }
-    }
-
-    /// Undoes what was made and restores what was destroyed, as far as that goes. The steps back are found like those there: from what
-    /// stands now. Tells whether the former layout stands again.
-    fn roll_back(&mut self, former: &Layout) -> bool {
-        let Ok(now) = self.read() else {
-            return false;
-        };
-        match steps::steps(&now, &steps::restorable(&now, former)) {
-            Ok(steps) => self.take_what_can(&steps),
-            Err(refusal) => warn!(gpu = self.uuid, %refusal, "not rolled back"),
-        }
-        self.drop_half_made();
-        let rolled_back = self.read().is_ok_and(|now| steps::is_made(&now, former));
-        info!(gpu = self.uuid, rolled_back, "rolled back");
-        rolled_back
-    }
-
-    /// Destroys GPU instances without compute instance: nobody can use them, and nobody else would see them.
-    fn drop_half_made(&mut self) {
-        let Ok(now) = self.read() else {
-            return;
-        };
-        match steps::steps(&now, &steps::usable(&now)) {
-            Ok(steps) => self.take_what_can(&steps),
-            Err(refusal) => {
-                warn!(gpu = self.uuid, %refusal, "half-made GPU instances are left");
             }
         }
     }

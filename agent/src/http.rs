@@ -14,7 +14,7 @@ use crate::{driver::Orders, metrics::Metrics};
 
 /// An NVML thread that has neither polled nor finished a step for this long is taken as hung. Generous: look-ups can take 10 s on a
 /// loaded node, and being restarted helps only when the driver truly hangs.
-const HUNG: Duration = Duration::from_secs(60);
+pub const HUNG: Duration = Duration::from_secs(60);
 
 /// What the handlers read from.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// The NVML thread.
     pub orders: Orders,
+    /// How long that may be silent: [`HUNG`].
+    pub hung: Duration,
 }
 
 /// The routes.
@@ -45,10 +47,13 @@ async fn metrics(State(sources): State<Sources>) -> Response {
 /// That this answers shows that the event loop turns; what is left to ask is the NVML thread.
 async fn livez(State(sources): State<Sources>) -> Response {
     let idle = sources.orders.idle();
-    if idle < HUNG {
+    if idle < sources.hung {
         "ok\n".into_response()
     } else {
-        let text = format!("an NVML call has not returned for {} s\n", idle.as_secs());
+        let text = format!(
+            "the NVML thread has finished neither a poll nor a step for {} s: an NVML call hangs, or many are slow\n",
+            idle.as_secs()
+        );
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }

@@ -59,7 +59,12 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     };
     let orders = thread.orders();
     let address = listener.local_addr()?;
-    let web = axum::serve(listener, http::router(http::Sources { metrics, orders }));
+    let sources = http::Sources {
+        metrics,
+        orders,
+        hung: http::HUNG,
+    };
+    let web = axum::serve(listener, http::router(sources));
     info!(http = %address, "serving /metrics, /livez and /readyz");
     if let Some(file) = ready_file {
         output::ready(&file, address)?;

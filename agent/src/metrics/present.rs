@@ -98,6 +98,11 @@ impl Present {
         self.instances.reset();
         for gpu in &inventory.gpus {
             self.gpus.set(gpu);
+            // What cannot be seen now has no series: the last values would look like those of now, and none like a GPU without instances.
+            if gpu.fault.is_some() {
+                continue;
+            }
+            self.gpus.set_slots(gpu);
             for instance in &gpu.instances {
                 let activity = inventory.activity.get(&(gpu.uuid.clone(), instance.gi));
                 self.instances.set(gpu, instance, activity);
@@ -157,11 +162,14 @@ impl GpuGauges {
                 .with_label_values(&labels.and([mode.as_str()]))
                 .set((gpu.mig_mode == mode).into());
         }
+    }
+
+    fn set_slots(&self, gpu: &Gpu) {
         let Some(board) = &gpu.board else {
             return;
         };
+        let labels = GpuLabels::of(gpu);
         let used = gpu.layout().mask().count();
-
         self.used
             .with_label_values(&labels.and([]))
             .set(used.into());

@@ -217,6 +217,42 @@ fn whichever_single_call_fails_no_layout_is_left_half_made() {
     assert!(calls > 50, "{calls} calls is fewer than this work needs");
 }
 
+/// Some calls fail after the last step, and again while it is undone.
+#[rstest]
+#[case::once_more(&[(StepKind::CreateComputeInstance, 3)], Ok(()), "2g.10gb@0")]
+#[case::for_good(&[(StepKind::CreateComputeInstance, 4)], Err(true), "3g.20gb@4")]
+#[case::on_the_way_back(
+    &[(StepKind::DestroyGpuInstance, 0), (StepKind::CreateGpuInstance, 3)],
+    Err(true),
+    "3g.20gb@4"
+)]
+fn a_gpu_that_cannot_be_read_for_a_moment_is_read_again(
+    #[case] failing: &[(StepKind, u32)],
+    #[case] ending: Result<(), bool>,
+    #[case] stands: &str,
+) {
+    let (node, mut driver) = with("3g.20gb@4");
+    let mut failing = failing.iter().copied().peekable();
+    let outcome = make_observed(&mut driver, "2g.10gb@0", &mut |taken| {
+        if let Some((_, times)) = failing.next_if(|(step, _)| *step == taken.step) {
+            if times == 0 {
+                node.fail(CREATE_GI, 23, 0, Some(1));
+            } else {
+                node.fail("nvmlDeviceGetMigMode", 999, 0, Some(times));
+            }
+        }
+    });
+    assert_eq!(failing.next(), None);
+    match (outcome.ending, ending) {
+        (Ending::Holds, Ok(())) => {}
+        (Ending::Failed(failure), Err(rolled_back)) => {
+            assert_eq!(failure.rolled_back, rolled_back, "{failure:?}");
+        }
+        (ending, _) => panic!("{ending:?}"),
+    }
+    assert_eq!(node.stands(0), stands);
+}
+
 #[test]
 fn in_use_without_a_process_is_tried_again_for_a_while() {
     let (node, mut driver) = with("3g.20gb@4");
@@ -311,4 +347,24 @@ fn unknown_and_lost_gpus_are_refused() {
         panic!("{lost:?}");
     };
     assert!(fault.contains("lost"), "{fault}");
+}
+
+#[test]
+fn a_gpu_without_mig_is_refused_and_not_touched() {
+    let boards = ["l4-24gb", "a100-40gb"].map(|board| GpuSpec::many(board, 1, true));
+    let node = SimNode::new(&boards.concat());
+    let mut driver = node.driver();
+    let gpus = driver.gpus().unwrap();
+    assert_eq!(gpus[0].mig_mode, MigMode::Unsupported);
+    let wanted = layout(&gpus[1], "3g.20gb@4");
+    let outcome = execute(&mut driver, &gpus[0].uuid, &wanted, &mut |_| {});
+    let product = "NVIDIA L4".to_owned();
+    assert_eq!(
+        outcome.ending,
+        Ending::Refused(Refusal::MigUnsupported { product })
+    );
+    assert_eq!(node.node.log().unwrap(), [], "nothing was attempted");
+    let nothing = layout(&gpus[1], "");
+    let outcome = execute(&mut driver, &gpus[0].uuid, &nothing, &mut |_| {});
+    assert_eq!(outcome.ending, Ending::Holds);
 }

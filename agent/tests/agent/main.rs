@@ -7,8 +7,16 @@ mod coordinator;
 #[cfg(test)]
 mod execute;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod running;
 #[cfg(test)]
 mod uplink;

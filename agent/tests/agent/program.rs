@@ -1,15 +1,9 @@
 //! The program `mica-agent` as people and scripts run it.
 
-use std::{
-    fs::{self, File},
-    io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-};
+use std::{fs, io::Write as _, net::TcpListener, process::Output};
 
 use mica_proto::v1;
-use nvml_sim::{Effect, Fault, GpuSpec};
+use nvml_sim::GpuSpec;
 use rstest::rstest;
 use serde_json::Value;
 use tonic::Status;
@@ -17,13 +11,8 @@ use tonic::Status;
 use crate::{
     coordinator::Coordinator,
     node::{SimNode, first, layout, wait_until},
+    running::{Running, program},
 };
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mica-agent"));
-    command.stdin(Stdio::null());
-    command
-}
 
 fn inspect(library: &str, more: &[&str]) -> Output {
     let mut command = program();
@@ -35,73 +24,6 @@ fn inspect(library: &str, more: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// A running `mica-agent run`, killed when dropped.
-struct Running {
-    child: Child,
-    log: PathBuf,
-    ready: PathBuf,
-}
-
-impl Running {
-    fn start(node: &SimNode, coordinator: &str) -> Self {
-        let file = |name: &str| node.directory.path().join(name);
-        let (log, ready) = (file("log"), file("ready"));
-        fs::remove_file(&ready).unwrap_or_default();
-        let child = program()
-            .args(["--log-format", "json", "run", "--node", "node-1"])
-            .args(["--coordinator", coordinator, "--http", "127.0.0.1:0"])
-            .args(["--poll-interval", "10ms", "--nvml-library"])
-            .arg(node.node.library())
-            .arg("--state-dir")
-            .arg(file("state"))
-            .arg("--ready-file")
-            .arg(&ready)
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, log, ready }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Waits until it serves, and gets a page from it.
-    fn get(&self, path: &str) -> String {
-        wait_until("the agent serves", || self.ready.exists());
-        let ready: Value = serde_json::from_slice(&fs::read(&self.ready).unwrap()).unwrap();
-        let mut stream = TcpStream::connect(ready["http"].as_str().unwrap()).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// Sends a signal and waits for the end.
-    fn end(mut self, signal: &str) -> Option<i32> {
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
-        wait_until("the agent ends", || {
-            self.child.try_wait().unwrap().is_some()
-        });
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
-        self.child.wait().unwrap();
-    }
 }
 
 #[rstest]
@@ -291,38 +213,6 @@ async fn nvml_that_is_lost_makes_it_unready_and_is_opened_again() {
         .report_that(|report| report.gpus[0].fault.is_empty())
         .await;
     assert!(agent.get("/readyz").starts_with("HTTP/1.1 200"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn killed_in_mid_step_it_leaves_no_half_made_instance_behind() {
-    let node = SimNode::a100();
-    let mut coordinator = Coordinator::start([]).await;
-    let mut agent = Running::start(&node, &coordinator.url);
-    let mut stream = coordinator.accept().await;
-    let gpu = stream.report().await.to_gpus().unwrap().remove(0);
-    let kill = Fault {
-        call: "nvmlGpuInstanceCreateComputeInstance".to_owned(),
-        effect: Effect::Kill,
-        after: 1,
-        times: Some(1),
-    };
-    node.node.inject(&kill).unwrap();
-    stream
-        .want(9, &[(&gpu, layout(&gpu, "2g.10gb@0 3g.20gb@4"))])
-        .await;
-    wait_until("the agent is killed", || {
-        agent.child.try_wait().unwrap().is_some()
-    });
-    assert_eq!(node.stands(0), "2g.10gb@0! 3g.20gb@4");
-
-    let _agent = Running::start(&node, &coordinator.url);
-    let mut stream = coordinator.accept().await;
-    assert_eq!(
-        stream.hello.generation, 9,
-        "it was kept before the first step"
-    );
-    stream.report().await;
-    assert_eq!(node.stands(0), "2g.10gb@0 3g.20gb@4");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

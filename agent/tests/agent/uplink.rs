@@ -1,6 +1,6 @@
 //! The stream to the coordinator.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use mica_agent::{
     driver::{self, Settings},
@@ -20,15 +20,15 @@ use crate::{
 };
 
 /// A running agent without its HTTP side.
-struct Agent {
-    thread: driver::Handle,
+pub(crate) struct Agent {
+    pub(crate) thread: driver::Handle,
     tasks: JoinSet<driver::Ended>,
-    metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Agent {
-    async fn start(node: &SimNode, coordinator: &str) -> Self {
-        let metrics = Metrics::new("node-1").unwrap();
+    pub(crate) async fn start(node: &SimNode, coordinator: &str) -> Self {
+        let metrics = Arc::new(Metrics::new("node-1").unwrap());
         let (thread, outcomes) = driver::start(Settings {
             library: node.node.library().into(),
             poll_interval: Duration::from_millis(10),
@@ -53,12 +53,12 @@ impl Agent {
         }
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
         self.thread.stop().await;
     }
 
-    fn scrape(&self) -> String {
+    pub(crate) fn scrape(&self) -> String {
         let inventory = self.thread.orders().inventory().borrow().clone();
         self.metrics.text(&inventory).unwrap()
     }
@@ -68,7 +68,7 @@ fn state(node: &SimNode) -> Box<Path> {
     node.directory.path().join("state").into()
 }
 
-fn gpus(report: &v1::Report) -> Vec<Gpu> {
+pub(crate) fn gpus(report: &v1::Report) -> Vec<Gpu> {
     report.to_gpus().unwrap()
 }
 
@@ -260,95 +260,4 @@ async fn a_refused_agent_tries_again() {
     let mut stream = coordinator.accept().await;
     stream.report().await;
     agent.stop().await;
-}
-
-#[tokio::test]
-async fn metrics_follow_what_is_there() {
-    let node = SimNode::a100();
-    let mut coordinator = Coordinator::start([]).await;
-    let agent = Agent::start(&node, &coordinator.url).await;
-    let mut stream = coordinator.accept().await;
-    let gpu = gpus(&stream.report().await).remove(0);
-    stream.want(1, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
-    stream.outcome().await;
-    node.start_process(4, 77);
-    stream
-        .report_that(|report| !report.gpus[0].instances[0].pids.is_empty())
-        .await;
-    let series = Series(agent.scrape());
-    let mig = node.node.gpus()[0].instances[0].clone();
-    let gi = mig.gi.to_string();
-    let on_gpu = [
-        ("node", "node-1"),
-        ("gpu", &*gpu.uuid),
-        ("gpu_index", "0"),
-        ("model", &*gpu.product),
-    ];
-    let instance = [
-        ("profile", "3g.20gb"),
-        ("gi", &*gi),
-        ("ci", "0"),
-        ("uuid", mig.uuid.as_deref().unwrap()),
-    ];
-    let instance = [&on_gpu[..], &instance].concat();
-    let and = |label| [&on_gpu[..], &[label]].concat();
-    series.has("instance_in_use", &instance, "1");
-    series.has("instance_memory_used_bytes", &instance, "1048576");
-    series.has("gpu_slots_used", &on_gpu, "4");
-    series.has("gpu_slots_free", &on_gpu, "4");
-    series.has("gpu_mig_mode", &and(("mode", "enabled")), "1");
-    series.has("gpu_mig_mode", &and(("mode", "disabled")), "0");
-    series.has("layouts_total", &and(("outcome", "holds")), "1");
-    series.has(
-        "step_duration_seconds_count",
-        &and(("step", "create_gpu_instance")),
-        "1",
-    );
-    series.has("coordinator_connected", &on_gpu[..1], "1");
-    series.has("generation_finished", &on_gpu[..1], "1");
-    series.has("nvml_up", &on_gpu[..1], "1");
-    // An A100 has no counters.
-    assert!(!series.0.contains("_activity_ratio"), "{}", series.0);
-
-    node.node.stop_process(77).unwrap();
-    stream
-        .report_that(|report| report.gpus[0].instances[0].pids.is_empty())
-        .await;
-    node.fail("nvmlDeviceCreateGpuInstanceWithPlacement", 23, 0, Some(1));
-    stream.want(2, &[(&gpu, layout(&gpu, "1g.5gb@4"))]).await;
-    let (_, outcome) = stream.outcome().await;
-    let failure = outcome.gpus[0].failure.as_ref().unwrap();
-    assert_eq!((failure.nvml_code, failure.rolled_back), (Some(23), true));
-    stream.want(3, &[(&gpu, layout(&gpu, ""))]).await;
-    stream.outcome().await;
-    let series = Series(agent.scrape());
-    assert!(!series.0.contains("mica_agent_instance_"), "{}", series.0);
-    let failed = [("step", "create_gpu_instance"), ("code", "23")];
-    series.has("step_failures_total", &[&on_gpu[..], &failed].concat(), "1");
-    agent.stop().await;
-}
-
-/// The text of a scrape.
-struct Series(String);
-
-impl Series {
-    /// Whether exactly this series is there, its labels in any order, with this value.
-    fn has(&self, name: &str, labels: &[(&str, &str)], value: &str) {
-        let prefix = format!("mica_agent_{name}{{");
-        let mut wanted: Vec<_> = labels
-            .iter()
-            .map(|(label, value)| format!("{label}=\"{value}\""))
-            .collect();
-        wanted.sort();
-        let found = self.0.lines().any(|line| {
-            let rest = line.strip_prefix(&prefix);
-            rest.and_then(|rest| rest.split_once("} "))
-                .is_some_and(|(labels, found)| {
-                    let mut labels: Vec<_> = labels.split(',').collect();
-                    labels.sort_unstable();
-                    labels == wanted && found == value
-                })
-        });
-        assert!(found, "{prefix}{wanted:?}}} {value} is not in\n{}", self.0);
-    }
 }

@@ -1,0 +1,69 @@
+//! Reading the GPU that is worked on.
+
+use std::time::Duration;
+
+use mica_model::{Gpu, Layout};
+use mica_nvml::Code;
+
+use super::{Run, Trouble, wait};
+use crate::{
+    outcome::{Refusal, StepKind},
+    steps,
+};
+
+/// Pauses before a GPU that could not be read is read again: a layout is not undone, and its undoing not given up, for one answer that
+/// did not come.
+const PAUSES: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+];
+
+impl Run<'_> {
+    /// Reads the GPU, again after pauses when that fails. One that is not there, or a session that is stale, comes to nothing else.
+    pub(super) fn read(&mut self) -> Result<Gpu, Trouble> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let read = self.driver.gpu(self.uuid);
+            let again = match &read {
+                Ok(gpu) => gpu.fault.is_some(),
+                Err(error) => !error.is_stale() && error.code() != Some(Code::NOT_FOUND),
+            };
+            match pauses.next() {
+                Some(pause) if again => wait(*pause),
+                _ => return read.map_err(|error| Trouble::nvml(StepKind::Read, &error)),
+            }
+        }
+    }
+
+    /// Reads the GPU again after the last step.
+    pub(super) fn verify(&mut self, desired: &Layout) -> Result<(), Trouble> {
+        let trouble = |detail| Err(Trouble::new(StepKind::Verify, detail));
+        let gpu = self.read().map_err(|trouble| Trouble {
+            step: StepKind::Verify,
+            ..trouble
+        })?;
+        match gpu.fault {
+            Some(fault) => trouble(fault),
+            None if steps::is_made(&gpu, desired) => Ok(()),
+            None => trouble(format!(
+                "all steps succeeded, but {} of the {} slices stand: another program changes the instances of this GPU",
+                steps::usable(&gpu).0.intersection(&desired.0).count(),
+                desired.0.len(),
+            )),
+        }
+    }
+
+    /// A GPU that fell off the bus is not found by its UUID either, but it is still listed.
+    pub(super) fn not_found(&mut self) -> Refusal {
+        let listed = self.driver.gpus().unwrap_or_default();
+        listed
+            .into_iter()
+            .find(|gpu| gpu.uuid == self.uuid)
+            .and_then(|gpu| gpu.fault)
+            .map_or_else(
+                || Refusal::UnknownGpu(self.uuid.to_owned()),
+                Refusal::Faulted,
+            )
+    }
+}

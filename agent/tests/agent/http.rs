@@ -1,0 +1,41 @@
+//! Whether it is alive, as probes ask.
+
+use std::{sync::Arc, time::Duration};
+
+use mica_agent::http::{Sources, router};
+use nvml_sim::Fault;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    node::{SimNode, wait_until},
+    running::get,
+    uplink::Agent,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_not_alive_while_an_nvml_call_hangs() {
+    let node = SimNode::a100();
+    let agent = Agent::start(&node, "http://127.0.0.1:1").await;
+    let sources = Sources {
+        metrics: Arc::clone(&agent.metrics),
+        orders: agent.thread.orders(),
+        hung: Duration::from_millis(500),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, router(sources)).await });
+    let answers = |status: &str| get(&address, "/livez").starts_with(&format!("HTTP/1.1 {status}"));
+    assert!(answers("200"));
+    let call = "nvmlDeviceGetMigMode";
+    let hang = Fault {
+        times: Some(1),
+        ..Fault::delay(call, Duration::from_secs(1))
+    };
+    node.node.inject(&hang).unwrap();
+    wait_until("it is not alive", || answers("503"));
+    assert!(get(&address, "/livez").contains("NVML"));
+    assert!(get(&address, "/metrics").starts_with("HTTP/1.1 200"));
+    wait_until("it is alive again", || answers("200"));
+    agent.stop().await;
+}

@@ -2,11 +2,10 @@
 //!
 //! A function decodes its handles, asks the state, and writes its answer; [`call`] puts the same frame around each: fault
 //! injection, "not initialised", and no panic across the border. Rules live elsewhere.
-#![allow(
+#![expect(
     unsafe_code,
     reason = "symbols of a C library: exported by name, called with raw pointers"
 )]
-#![allow(non_snake_case, reason = "the names are NVML's")]
 
 mod call;
 mod compute_instance;

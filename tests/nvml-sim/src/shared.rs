@@ -4,7 +4,7 @@
 //! number's lowest bit names. A writer (there is one at a time, see [`crate::store`]) fills the other copy and then adds one
 //! to the number: killed at any moment, it leaves the old value or the new one. A reader copies the value in force and
 //! starts again when the number has moved meanwhile, since the copy it read may then have been overwritten.
-#![allow(
+#![expect(
     unsafe_code,
     reason = "the mapped file is seen as a slice of atomic words"
 )]

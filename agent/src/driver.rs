@@ -85,7 +85,7 @@ impl Orders {
         self.inventory.clone()
     }
 
-    /// Time since the thread last finished a poll or a step.
+    /// Time since the thread last finished to read a GPU, or a step.
     #[must_use]
     pub fn idle(&self) -> Duration {
         self.turned.borrow().elapsed()
@@ -163,5 +163,5 @@ impl Handle {
 /// Opens NVML and reads everything once, for `inspect`.
 pub fn look(library: &std::ffi::OsStr) -> Result<Inventory, mica_nvml::Error> {
     let mut driver = Driver::open(library)?;
-    thread::read(&mut driver)
+    thread::read(&mut driver, || {})
 }

@@ -12,7 +12,7 @@ use axum::{
 
 use crate::{driver::Orders, metrics::Metrics};
 
-/// An NVML thread that has neither polled nor finished a step for this long is taken as hung. Generous: look-ups can take 10 s on a
+/// An NVML thread that has neither read a GPU nor finished a step for this long is taken as hung. Generous: look-ups can take 10 s on a
 /// loaded node, and being restarted helps only when the driver truly hangs.
 pub const HUNG: Duration = Duration::from_secs(60);
 
@@ -51,7 +51,7 @@ async fn livez(State(sources): State<Sources>) -> Response {
         "ok\n".into_response()
     } else {
         let text = format!(
-            "the NVML thread has finished neither a poll nor a step for {} s: an NVML call hangs, or many are slow\n",
+            "the NVML thread has neither read a GPU nor finished a step for {} s: an NVML call hangs, or many are slow\n",
             idle.as_secs()
         );
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()

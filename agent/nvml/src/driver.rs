@@ -67,17 +67,20 @@ impl Driver {
     ///
     /// A GPU that has never been readable is named after its index, and one whose profiles cannot be read has a board without any.
     pub fn gpus(&mut self) -> Result<Vec<Gpu>, Error> {
+        (0..self.count()?).map(|index| self.gpu_at(index)).collect()
+    }
+
+    /// How many GPUs there are, lost ones included. Their indexes are those below.
+    pub fn count(&mut self) -> Result<u32, Error> {
         let count = wrapped("nvmlDeviceGetCount_v2", || self.nvml.device_count())?;
         self.seen.retain(|&index, _| index < count);
+        Ok(count)
+    }
+
+    /// The GPU at an index; as in [`Self::gpus`], of which it is a part for those who want to tell how far they are.
+    pub fn gpu_at(&mut self, index: u32) -> Result<Gpu, Error> {
         let nvml = Arc::clone(&self.nvml);
-        (0..count)
-            .map(|index| {
-                let device = wrapped("nvmlDeviceGetHandleByIndex_v2", || {
-                    nvml.device_by_index(index)
-                });
-                self.read(index, device)
-            })
-            .collect()
+        self.read(index, at(&nvml, index))
     }
 
     /// One GPU. Fails when there is none of this UUID or NVML itself fails; else its `fault` is set, as in [`Self::gpus`].
@@ -157,7 +160,11 @@ impl Driver {
     /// Without an entry: all of them where the architecture has no counters (before Hopper), an instance at the first time and when it
     /// was made anew in between, and one that cannot be measured. Asked again within 100 ms, it repeats its answer.
     pub fn activities(&mut self, gpu: &Gpu) -> Result<BTreeMap<u32, Activity>, Error> {
-        let device = device(&self.nvml, &gpu.uuid)?;
+        // Not by UUID: that look-up is the slow one on a loaded node.
+        let device = at(&self.nvml, gpu.index)?;
+        if wrapped("nvmlDeviceGetUUID", || device.uuid())? != gpu.uuid {
+            return Ok(BTreeMap::new());
+        }
         self.activities.of(&self.nvml, &device, gpu)
     }
 }
@@ -170,4 +177,11 @@ fn device<'nvml>(nvml: &'nvml Nvml, uuid: &str) -> Result<Device<'nvml>, Error> 
         });
     }
     wrapped("nvmlDeviceGetHandleByUUID", || nvml.device_by_uuid(uuid))
+}
+
+/// The GPU at this index.
+fn at(nvml: &Nvml, index: u32) -> Result<Device<'_>, Error> {
+    wrapped("nvmlDeviceGetHandleByIndex_v2", || {
+        nvml.device_by_index(index)
+    })
 }

@@ -52,7 +52,7 @@ impl Thread {
         stop: Arc<AtomicBool>,
     ) -> Result<Opened, Error> {
         let mut driver = Driver::open(&settings.library)?;
-        let found = read(&mut driver)?;
+        let found = read(&mut driver, || {})?;
         found.tell_faults(&Inventory {
             gpus: Vec::new(),
             ..found.clone()
@@ -208,7 +208,9 @@ impl Thread {
             None => Driver::open(&self.settings.library),
         }
         .and_then(|mut driver| {
-            let read = read(&mut driver);
+            let read = read(&mut driver, || {
+                self.turned.send_replace(Instant::now());
+            });
             // A stale NVML is dropped here and opened again by the next poll.
             if !read.as_ref().is_err_and(Error::is_stale) {
                 self.driver = Some(driver);
@@ -300,13 +302,16 @@ fn not_kept(desired: &v1::Desired, problem: &str) -> v1::Outcome {
     }
 }
 
-/// Reads everything.
-pub(super) fn read(driver: &mut Driver) -> Result<Inventory, Error> {
+/// Reads everything; `turn` is called after each GPU.
+pub(super) fn read(driver: &mut Driver, turn: impl Fn()) -> Result<Inventory, Error> {
     let versions = driver.versions()?;
-    let gpus = driver.gpus()?;
+    let mut gpus = Vec::new();
     let mut activity = BTreeMap::new();
-    for gpu in &gpus {
-        read_activity(driver, gpu, &mut activity);
+    for index in 0..driver.count()? {
+        let gpu = driver.gpu_at(index)?;
+        read_activity(driver, &gpu, &mut activity);
+        gpus.push(gpu);
+        turn();
     }
     Ok(Inventory {
         versions,

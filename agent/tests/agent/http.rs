@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mica_agent::http::{Sources, router};
-use nvml_sim::Fault;
+use nvml_sim::{Fault, GpuSpec};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
@@ -37,5 +37,24 @@ async fn it_is_not_alive_while_an_nvml_call_hangs() {
     assert!(get(&address, "/livez").contains("NVML"));
     assert!(get(&address, "/metrics").starts_with("HTTP/1.1 200"));
     wait_until("it is alive again", || answers("200"));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn many_slow_gpus_are_no_hang() {
+    let node = SimNode::new(&GpuSpec::many("a100-40gb", 12, false));
+    let agent = Agent::start(&node, "http://127.0.0.1:1").await;
+    let call = "nvmlDeviceGetMigMode";
+    let slow = Fault::delay(call, Duration::from_millis(100));
+    node.node.inject(&slow).unwrap();
+    node.node.start_process(11, None, 77, 0).unwrap();
+    // Reading all of them takes 1.2 s.
+    let orders = agent.thread.orders();
+    let mut longest = Duration::ZERO;
+    wait_until("the last GPU is read", || {
+        longest = longest.max(orders.idle());
+        orders.inventory().borrow().gpus[11].pids == [77]
+    });
+    assert!(longest < Duration::from_millis(900), "{longest:?}");
     agent.stop().await;
 }

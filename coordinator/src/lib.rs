@@ -6,4 +6,5 @@
 pub mod clearml;
 pub mod cli;
 pub mod config;
+mod names;
 pub mod serve;

@@ -140,10 +140,9 @@ impl Transport {
                     Retry::After(least) => wait?.max(least),
                     Retry::Soon | Retry::Never => wait?,
                 };
-                let now = Instant::now();
+                let left = deadline.saturating_duration_since(Instant::now());
                 // The last fifth is kept for the answer.
-                let last = deadline.checked_sub(self.patience / 5).unwrap_or(now);
-                (now + wait <= last).then_some(wait)
+                (wait <= left.saturating_sub(self.patience / 5)).then_some(wait)
             })
             .notify(|failure, wait| debug!(endpoint, error = %failure.error, ?wait, "asking ClearML again"))
             .await

@@ -19,6 +19,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status, Streaming};
 
 use super::fail::Fail;
+use super::output;
 
 /// Room for the report of a large cluster: a thousand nodes of eight GPUs cut into seven are about 10 MB.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -28,6 +29,12 @@ const NO_GRPC_STATUS: &str = "grpc-status header missing";
 
 /// How often a watch makes sure that the coordinator is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Between two attempts to reach a coordinator that has gone.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What is said of a stream that ends in good order: a coordinator ends it only with itself.
+const ENDED: &str = "it has ended the stream";
 
 /// How to reach the coordinator.
 #[derive(Debug, Args)]
@@ -200,52 +207,73 @@ impl Console {
         Ok(self.wait.reply(self.client.version(request)).await?.version)
     }
 
-    /// The cluster once, or again after each change.
-    pub(super) async fn watch(mut self, follow: bool) -> Result<Clusters, Fail> {
+    /// The cluster once, or again after each change. The first has come when this returns.
+    async fn watch(mut self, follow: bool) -> Result<(v1::Cluster, Streaming<v1::Cluster>), Fail> {
         let request = v1::WatchRequest { follow };
-        let stream = self.wait.reply(self.client.watch(request)).await?;
-        Ok(Clusters {
-            stream,
-            wait: self.wait,
-            begun: false,
-        })
-    }
-}
-
-/// What a watch brings.
-pub(super) struct Clusters {
-    stream: Streaming<v1::Cluster>,
-    wait: Wait,
-    begun: bool,
-}
-
-impl Clusters {
-    /// The next one. Only the first has to come within the timeout.
-    pub(super) async fn next(&mut self) -> Result<v1::Cluster, Fail> {
-        let next = self.stream.message();
-        let next = if self.begun {
-            next.await
-        } else {
-            self.wait.answer(next).await?
-        };
-        match next {
-            Ok(Some(cluster)) => {
-                self.begun = true;
-                Ok(cluster)
-            }
-            Ok(None) => Err(self.lost("it has ended the stream")),
-            Err(status) if self.begun => Err(self.lost(status.message())),
+        let mut stream = self.wait.reply(self.client.watch(request)).await?;
+        match self.wait.answer(stream.message()).await? {
+            Ok(Some(first)) => Ok((first, stream)),
+            Ok(None) => Err(Fail::Unreachable {
+                server: self.wait.server,
+                why: ENDED.to_owned(),
+            }),
             Err(status) => Err(self.wait.status(&status)),
         }
     }
 }
 
-impl Clusters {
-    fn lost(&self, why: &str) -> Fail {
-        Fail::Lost {
-            server: self.wait.server.clone(),
-            why: why.to_owned(),
+/// What a watch brings after the first. When the coordinator goes it says so on stderr, and waits for it to come back.
+pub(super) struct Clusters<'a> {
+    connection: &'a Connection,
+    stream: Streaming<v1::Cluster>,
+}
+
+impl Connection {
+    /// The cluster, and how it goes on if it is to be followed.
+    pub(super) async fn watch(&self, follow: bool) -> Result<(v1::Cluster, Clusters<'_>), Fail> {
+        let (first, stream) = self.open().await?.watch(follow).await?;
+        let connection = self;
+        Ok((first, Clusters { connection, stream }))
+    }
+
+    /// Watches as soon as there is a coordinator. Errors that say that there is none yet are passed over.
+    async fn watch_until_there(&self) -> Result<(v1::Cluster, Clusters<'_>), Fail> {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            match self.watch(true).await {
+                // Not gRPC: it hung up in the middle of the greeting, as one that is going or coming does.
+                Err(Fail::Unreachable { .. } | Fail::NotGrpc { .. } | Fail::Server { .. }) => {}
+                other => return other,
+            }
         }
+    }
+}
+
+impl Clusters<'_> {
+    /// The next one, however long it takes.
+    pub(super) async fn next(&mut self) -> Result<v1::Cluster, Fail> {
+        match self.stream.message().await {
+            Ok(Some(cluster)) => Ok(cluster),
+            Ok(None) => self.again(ENDED).await,
+            Err(status) => self.again(status.message()).await,
+        }
+    }
+
+    /// The first one after the coordinator has gone; it has to come back within the timeout.
+    async fn again(&mut self, why: &str) -> Result<v1::Cluster, Fail> {
+        let server = self.connection.server.shown();
+        output::tell(&format!(
+            "lost the coordinator at {server} ({why}); waiting for it to come back"
+        ));
+        let timeout = self.connection.request_timeout;
+        let back = tokio::time::timeout(timeout, self.connection.watch_until_there());
+        let (first, clusters) = back.await.map_err(|_| Fail::Away {
+            server: server.clone(),
+            seconds: timeout.as_secs_f64(),
+        })??;
+        output::tell(&format!("the coordinator at {server} is back"));
+        self.stream = clusters.stream;
+        Ok(first)
     }
 }
 

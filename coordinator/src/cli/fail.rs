@@ -47,8 +47,10 @@ pub(super) enum Fail {
         "what answers at {server} is not a coordinator of this version ({message}); compare with `mica version`"
     )]
     NotMica { server: String, message: String },
-    #[error("lost the coordinator at {server} ({why}); run the command again")]
-    Lost { server: String, why: String },
+    #[error(
+        "the coordinator at {server} has not come back within {seconds} s; --request-timeout waits longer"
+    )]
+    Away { server: String, seconds: f64 },
     #[error("the coordinator at {server} failed: {message}")]
     Server { server: String, message: String },
     #[error(
@@ -92,12 +94,11 @@ impl Fail {
             | Self::NotGrpc { .. }
             | Self::Handshake { .. }
             | Self::NotMica { .. }
-            | Self::Lost { .. }
             | Self::Server { .. }
             | Self::Nonsense(_)
             | Self::NotFound(_) => FAILED,
             Self::Usage(_) => USAGE,
-            Self::Timeout { .. } => TIMEOUT,
+            Self::Timeout { .. } | Self::Away { .. } => TIMEOUT,
             Self::Refused(_) => REFUSED,
         };
         output::tell(&format!("error: {:#}", anyhow::Error::new(self)));

@@ -11,6 +11,7 @@ use super::format::Format;
 use super::output;
 use super::table::Table;
 use super::view::{Gpu, Item, List, Node, Queue, Slice};
+use crate::names::near;
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -62,11 +63,11 @@ impl Get {
     }
 
     async fn show<T: Item>(self, connection: &Connection) -> Result<(), Fail> {
-        let mut clusters = connection.open().await?.watch(self.watch).await?;
+        let (mut cluster, mut clusters) = connection.watch(self.watch).await?;
         let mut screen = Screen::new(self.output, self.watch);
         let mut names = self.names.as_slice();
         loop {
-            let items = select::<T>(&clusters.next().await?, names, &self.names)?;
+            let items = select::<T>(&cluster, names, &self.names)?;
             names = &[]; // what was there once may go
             if items.is_empty() && !self.watch {
                 output::tell(&format!("no {}", T::PLURAL));
@@ -75,6 +76,7 @@ impl Get {
             if !self.watch {
                 return Ok(());
             }
+            cluster = clusters.next().await?;
         }
     }
 }
@@ -88,17 +90,27 @@ fn select<T: Item>(
     let mut items = T::all(cluster).map_err(Fail::Nonsense)?;
     for name in needed {
         if !items.iter().any(|item| item.names().contains(name)) {
-            return Err(Fail::NotFound(format!(
-                "no {} by the name of {name:?}; `mica get {}` shows all",
-                T::PLURAL,
-                T::PLURAL.to_lowercase()
-            )));
+            return Err(Fail::NotFound(unknown(name, &items)));
         }
     }
     if !wanted.is_empty() {
         items.retain(|item| item.names().iter().any(|name| wanted.contains(name)));
     }
     Ok(items)
+}
+
+/// That nothing has this name, and what has one like it.
+fn unknown<T: Item>(name: &str, items: &[T]) -> String {
+    let (plural, near) = (
+        T::PLURAL,
+        near(name, items.iter().flat_map(Item::names)).join(", "),
+    );
+    if near.is_empty() {
+        let get = plural.to_lowercase();
+        format!("no {plural} by the name of {name:?}; `mica get {get}` shows all")
+    } else {
+        format!("no {plural} by the name of {name:?}; did you mean {near}?")
+    }
 }
 
 /// What has been printed, and in which form.

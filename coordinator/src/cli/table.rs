@@ -1,7 +1,12 @@
 //! Tables for people in the manner of kubectl: upper-case headers, three spaces between columns, no lines.
 
+use std::borrow::Cow;
+
 /// Between two columns.
 const GAP: &str = "   ";
+
+/// So much of a sentence is shown beside other columns: enough to tell what it is about, and a row fits into 120 columns.
+const SENTENCE: usize = 48;
 
 /// Stands where there is nothing to show.
 pub(super) const NONE: &str = "-";
@@ -15,6 +20,8 @@ pub(super) struct Column {
     pub wide: bool,
     /// Whether it changes by itself as time goes by. A row in which nothing else changed counts as the same.
     pub restless: bool,
+    /// Whether it is cut to [`SENTENCE`] letters, unless wide.
+    pub sentence: bool,
 }
 
 /// A column that is always shown.
@@ -23,6 +30,7 @@ pub(super) const fn column(header: &'static str) -> Column {
         header,
         wide: false,
         restless: false,
+        sentence: false,
     }
 }
 
@@ -38,6 +46,14 @@ pub(super) const fn wide(header: &'static str) -> Column {
 pub(super) const fn restless(header: &'static str) -> Column {
     Column {
         restless: true,
+        ..column(header)
+    }
+}
+
+/// A column that shows sentences.
+pub(super) const fn sentence(header: &'static str) -> Column {
+    Column {
+        sentence: true,
         ..column(header)
     }
 }
@@ -70,8 +86,11 @@ impl Table {
             .map(|column| column.header.to_owned())
             .collect();
         for row in rows {
-            for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+            let columns = self.columns.iter().zip(row);
+            let cells = columns.map(|(column, cell)| self.cell(column, cell).chars().count());
+            let cells: Vec<_> = cells.collect();
+            for (width, cell) in self.widths.iter_mut().zip(cells) {
+                *width = (*width).max(cell);
             }
         }
         let heading = (!self.begun).then_some(&headers);
@@ -93,12 +112,21 @@ impl Table {
             .zip(row)
             .zip(&self.widths)
             .filter(|((column, _), _)| self.wide || !column.wide)
-            .map(|((_, cell), &width)| {
-                let cell = if cell.is_empty() { NONE } else { cell };
-                format!("{cell:width$}")
-            })
+            .map(|((column, cell), &width)| format!("{:width$}", self.cell(column, cell)))
             .collect();
         format!("{}\n", cells.join(GAP).trim_end())
+    }
+
+    /// The text of a cell.
+    fn cell<'a>(&self, column: &Column, cell: &'a str) -> Cow<'a, str> {
+        if cell.is_empty() {
+            Cow::Borrowed(NONE)
+        } else if column.sentence && !self.wide && cell.chars().count() > SENTENCE {
+            let begin: String = cell.chars().take(SENTENCE - 1).collect();
+            Cow::Owned(begin.trim_end().to_owned() + "…")
+        } else {
+            Cow::Borrowed(cell)
+        }
     }
 
     /// The cells by which a row that changed is told from one that did not.
@@ -165,6 +193,19 @@ mod tests {
         let cells = row(&["a", "x", "1s"]);
         assert_eq!(Table::new(&COLUMNS, false).telling(&cells), row(&["a"]));
         assert_eq!(Table::new(&COLUMNS, true).telling(&cells), row(&["a", "x"]));
+    }
+
+    #[test]
+    fn sentences_are_cut_unless_wide() {
+        let columns = [sentence("WHY"), column("N")];
+        let long = "a".repeat(SENTENCE - 2) + " bc";
+        let rows = [row(&[&long, "1"]), row(&["short", "2"])];
+        let cut = Table::new(&columns, false).rows(&rows);
+        let width = cut.lines().map(|line| line.chars().count()).max();
+        assert_eq!(width, Some(SENTENCE - 1 + GAP.len() + 1), "{cut}");
+        assert!(cut.contains("a…   1\n") && cut.contains("short"), "{cut}");
+        let whole = Table::new(&columns, true).rows(&rows);
+        assert!(whole.contains(&long), "{whole}");
     }
 
     #[test]

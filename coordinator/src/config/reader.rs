@@ -10,6 +10,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::yaml::Node;
 use super::{ClearMl, Config, Credentials, Mistake, Queue, Tenant, credentials, rules};
+use crate::names::edits;
 
 /// When the file does not say.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -359,27 +360,8 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     known
         .iter()
-        .map(|&known| (distance(&plain(name), &plain(known)), known))
+        .map(|&known| (edits(&plain(name), &plain(known)), known))
         .min()
-        .filter(|&(distance, _)| distance <= 2)
+        .filter(|&(edits, _)| edits <= 2)
         .map(|(_, known)| known)
-}
-
-/// Levenshtein distance: letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (above, to) in row.iter().skip(1).zip(b.chars()) {
-            left = (diagonal + usize::from(from != to))
-                .min(left + 1)
-                .min(above + 1);
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }

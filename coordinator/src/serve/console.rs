@@ -3,14 +3,22 @@
 mod explain;
 mod message;
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
+use mica_planner::Violation;
 use mica_proto::v1::{self, console_server};
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
 use super::{cluster::Cluster, index::Index, round::round};
+
+/// Between two messages of a watch: reports of many nodes make one message, which is all that eyes and programs can use.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The service.
 pub(crate) struct Console {
@@ -55,6 +63,7 @@ impl console_server::Console for Console {
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(show())))));
         }
         let shown = WatchStream::new(self.cluster.watch())
+            .throttle(PAUSE)
             .take_while(|revision| !revision.closed)
             .map(move |_| Ok(show()));
         Ok(Response::new(Box::pin(shown)))
@@ -91,14 +100,17 @@ impl console_server::Console for Console {
     }
 }
 
+/// What is said of a plan that may not be published.
+fn withheld(violations: &[Violation]) -> String {
+    let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    format!(
+        "the plan breaks a rule and is not published, so nothing changes; please report this: {}",
+        violations.join("; ")
+    )
+}
+
 fn plan(index: &Index) -> Result<v1::PlanReply, Status> {
-    let round = round(index).map_err(|violations| {
-        let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
-        Status::internal(format!(
-            "the plan breaks a rule and would not be published: {}",
-            violations.join("; ")
-        ))
-    })?;
+    let round = round(index).map_err(|violations| Status::internal(withheld(&violations)))?;
     Ok(v1::PlanReply {
         changes: round
             .plan

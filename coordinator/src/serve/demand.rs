@@ -30,7 +30,8 @@ pub(crate) struct Limited {
 
 impl Wanted {
     fn of(queue: &Queue) -> Self {
-        let waiting = queue.backlog.waiting;
+        let backlog = queue.backlog();
+        let waiting = backlog.waiting;
         let Some(limit) = queue.config.max_running else {
             return Self {
                 wanted: waiting,
@@ -38,7 +39,7 @@ impl Wanted {
             };
         };
         // Not knowing how many run, none is let in: the limit is the wall, a late slice only a delay.
-        let (allowed, run) = match queue.backlog.running {
+        let (allowed, run) = match backlog.running {
             Some(running) => (limit.saturating_sub(running), running.to_string()),
             None => (0, "an unknown number".to_owned()),
         };

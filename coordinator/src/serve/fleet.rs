@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     cluster::Cluster,
-    index::{Connection, Joined, Outcome, Reported},
+    index::{Connection, Joined, Outcome, Reported, check_generation},
     metrics::Metrics,
 };
 
@@ -108,6 +108,7 @@ fn hello(first: Option<v1::FromAgent>) -> Result<v1::Hello, Invalid> {
             ),
         });
     }
+    check_generation("hello.generation", hello.generation)?;
     Ok(hello)
 }
 
@@ -171,7 +172,9 @@ impl Session {
                 Some(problem) => warn!(node, gpu, %generation, problem, "a layout does not hold"),
             }
         }
-        info!(node, %generation, gpus = hold, "layouts hold");
+        if hold > 0 {
+            info!(node, %generation, gpus = hold, "layouts hold");
+        }
         let now = Instant::now();
         let awaited = self
             .cluster

@@ -4,6 +4,7 @@
 //! else changes it. What a node should do goes into a watch channel that its stream reads.
 
 mod gpu;
+mod held;
 mod node;
 mod queue;
 mod report;
@@ -23,12 +24,14 @@ use mica_proto::v1;
 use tokio::sync::watch;
 
 pub(crate) use gpu::NodeGpu;
+pub(crate) use held::{Held, HeldBy};
 pub(crate) use node::Node;
+use queue::News;
 pub(crate) use queue::{Backlog, Queue, QueueKey};
-pub(crate) use report::Reported;
+pub(crate) use report::{Reported, check_generation};
 pub(crate) use verdict::{Outcome, Verdict};
 
-use super::round::{Layouts, QueuePlans};
+use super::round::{Layouts, LeftOut, QueuePlans};
 use crate::config;
 
 /// Tells the streams of one node apart, over reconnections.
@@ -64,6 +67,8 @@ pub(crate) struct Index {
     newest: Generation,
     /// What the last round said of each queue.
     last_round: QueuePlans,
+    /// The GPUs that the last round left out.
+    left_out: LeftOut,
     revision: Revision,
 }
 
@@ -84,19 +89,18 @@ impl Index {
     /// The queues to serve. Their backlog is not known yet.
     pub(crate) fn new(tenants: &[config::Tenant]) -> Self {
         let queues = tenants.iter().flat_map(|tenant| {
-            tenant.queues.iter().map(|queue| {
-                let key = QueueKey {
-                    tenant: tenant.name.clone(),
-                    name: queue.name.clone(),
-                };
-                let queue = Queue {
-                    config: queue.clone(),
-                    backlog: Backlog::default(),
-                    error: None,
-                    polled: false,
-                };
-                (key, queue)
-            })
+            let key = |queue: &config::Queue| QueueKey {
+                tenant: tenant.name.clone(),
+                name: queue.name.clone(),
+            };
+            tenant
+                .queues
+                .iter()
+                .map(move |queue| (key(queue), queue.clone()))
+        });
+        let queues = queues.zip(0..).map(|((key, config), position)| {
+            let queue = Queue::new(config, position);
+            (key, queue)
         });
         Self {
             queues: queues.collect(),
@@ -199,31 +203,30 @@ impl Index {
 
     /// A poll of a tenant has succeeded: the backlog of each of its queues that ClearML knows.
     pub(crate) fn backlog(&mut self, tenant: &str, mut seen: BTreeMap<String, Backlog>) {
-        let mut inputs = false;
+        let mut news = News::default();
         for (key, queue) in self.queues_of(tenant) {
-            queue.polled = true;
-            let backlog = seen.remove(&key.name);
-            queue.error = backlog.is_none().then(|| {
-                format!(
-                    "ClearML has no queue {} for tenant {tenant}; create it, or correct its name in the configuration",
-                    key.name
-                )
-            });
-            let backlog = backlog.unwrap_or_default();
-            inputs |= (backlog.waiting, backlog.running)
-                != (queue.backlog.waiting, queue.backlog.running);
-            queue.backlog = backlog;
+            news |= match seen.remove(&key.name) {
+                Some(backlog) => queue.seen(backlog),
+                None => queue.missing(key),
+            };
         }
-        self.changed(inputs);
+        if news.id {
+            queue::find_twins(&mut self.queues);
+        }
+        if news.shown {
+            self.changed(news.demand);
+        }
     }
 
     /// A poll of a tenant has failed. What the last good one saw stays: it is the best guess there is.
     pub(crate) fn backlog_failed(&mut self, tenant: &str, error: &str) {
+        let mut news = News::default();
         for (_, queue) in self.queues_of(tenant) {
-            queue.polled = true;
-            queue.error = Some(error.to_owned());
+            news |= queue.failed(error);
         }
-        self.changed(false);
+        if news.shown {
+            self.changed(false);
+        }
     }
 
     fn queues_of(&mut self, tenant: &str) -> impl Iterator<Item = (&QueueKey, &mut Queue)> {
@@ -272,12 +275,28 @@ impl Index {
         Some(generation)
     }
 
-    /// Keeps what a round said of the queues, to be shown.
-    pub(crate) fn note_round(&mut self, queues: QueuePlans) {
-        if self.last_round != queues {
-            self.last_round = queues;
-            self.changed(false);
+    /// Keeps what a round said of the queues and which GPUs it left out, to be shown; returns those that it left out for another
+    /// reason than the round before, or for the first time.
+    pub(crate) fn note_round(&mut self, queues: QueuePlans, left_out: LeftOut) -> LeftOut {
+        if self.last_round == queues && self.left_out == left_out {
+            return LeftOut::new();
         }
+        self.last_round = queues;
+        let before = std::mem::replace(&mut self.left_out, left_out);
+        self.changed(false);
+        let left_out = self.left_out.clone().into_iter();
+        left_out
+            .filter(|(gpu, reason)| before.get(gpu) != Some(reason))
+            .collect()
+    }
+
+    /// Why the planner leaves a GPU alone; `None` when it does not, or only until the layout under way is settled.
+    pub(crate) fn held(&self, id: &GpuId, node: &Node, gpu: &NodeGpu) -> Option<Held> {
+        node.held(gpu).or_else(|| {
+            let reason = self.left_out.get(id)?.clone();
+            let by = HeldBy::BrokenPlan;
+            Some(Held { by, reason })
+        })
     }
 
     /// Ends every stream.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mica_proto::v1;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 use super::{
     demand,
-    index::{Index, Verdict},
+    index::{HeldBy, Index, Verdict},
 };
 
 /// Rounds take from tens of microseconds (a few GPUs) to a second (thousands).
@@ -55,6 +55,7 @@ pub(crate) struct Metrics {
 
 #[derive(Debug)]
 struct Gauges {
+    visible: IntGaugeVec,
     waiting: IntGaugeVec,
     running: IntGaugeVec,
     oldest_wait: GaugeVec,
@@ -62,7 +63,8 @@ struct Gauges {
     unmet: IntGaugeVec,
     demand: IntGaugeVec,
     nodes: IntGaugeVec,
-    gpus_held: IntGauge,
+    gpus: IntGaugeVec,
+    held: IntGaugeVec,
     generation: Gauge,
 }
 
@@ -166,6 +168,11 @@ impl Gauges {
         };
         let queue = ["tenant", "queue"];
         Ok(Self {
+            visible: gauges(
+                "queue_visible",
+                "Whether the last poll saw the queue and its tasks count: 1 or 0.",
+                &queue,
+            )?,
             waiting: gauges("queue_waiting_tasks", "Tasks waiting in the queue.", &queue)?,
             running: gauges(
                 "queue_running_tasks",
@@ -198,9 +205,15 @@ impl Gauges {
                 &["profile"],
             )?,
             nodes: gauges("nodes", "Nodes, by state.", &["state"])?,
-            gpus_held: add(
-                registry,
-                IntGauge::new("held_gpus", "GPUs that the planner leaves alone for now.")?,
+            gpus: gauges(
+                "gpus",
+                "GPUs that agents have reported, by model.",
+                &["model"],
+            )?,
+            held: gauges(
+                "held_gpus",
+                "GPUs that the planner leaves alone for now, by reason.",
+                &["reason"],
             )?,
             generation: add(
                 registry,
@@ -216,11 +229,13 @@ impl Gauges {
 
     fn set_queues(&self, index: &Index, now: Timestamp) {
         self.demand.reset();
-        self.unmet.reset();
+        self.running.reset();
         let wanted = demand::wanted(index.queues());
         for (key, queue) in index.queues() {
             let labels = [key.tenant.as_str(), key.name.as_str()];
-            let backlog = &queue.backlog;
+            let backlog = queue.backlog();
+            let visible = queue.polled && queue.error().is_none();
+            self.visible.with_label_values(&labels).set(visible.into());
             let wanted = wanted.get(key).map_or(0, |wanted| wanted.wanted);
             self.waiting
                 .with_label_values(&labels)
@@ -262,11 +277,17 @@ impl Gauges {
                 .with_label_values(&[&label.to_lowercase()])
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let held = index
-            .gpus()
-            .filter(|(_, node, gpu)| node.hold_reason(gpu).is_some())
-            .count();
-        self.gpus_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.gpus.reset();
+        self.held.reset();
+        for by in HeldBy::ALL {
+            let _series = self.held.with_label_values(&[by.as_str()]);
+        }
+        for (id, node, gpu) in index.gpus() {
+            self.gpus.with_label_values(&[&gpu.gpu.product]).inc();
+            if let Some(held) = index.held(&id, node, gpu) {
+                self.held.with_label_values(&[held.by.as_str()]).inc();
+            }
+        }
         #[expect(
             clippy::as_conversions,
             clippy::cast_precision_loss,

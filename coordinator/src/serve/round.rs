@@ -1,4 +1,7 @@
 //! A round, pure: snapshot → demand → plan → check → the layouts to publish.
+//!
+//! A plan that breaks a rule is never published. When the rule names GPUs, the round plans again without them, so that one GPU
+//! which the planner cannot cope with does not stop the others.
 
 #[cfg(test)]
 mod histories;
@@ -9,7 +12,8 @@ use std::collections::BTreeMap;
 
 use mica_model::Layout;
 use mica_planner::{
-    Availability, CheckedPlan, ClassReport, Demand, GpuChange, Snapshot, UnmetReason, Violation,
+    Availability, CheckedPlan, ClassReport, Demand, GpuChange, GpuId, Plan, Snapshot, UnmetReason,
+    Violation,
 };
 use mica_proto::v1;
 
@@ -24,6 +28,12 @@ pub(crate) type Layouts = BTreeMap<String, BTreeMap<String, Layout>>;
 /// What a plan does for each queue.
 pub(crate) type QueuePlans = BTreeMap<QueueKey, v1::QueuePlan>;
 
+/// GPUs that were left out of a plan, with the rules that the plan for them broke.
+pub(crate) type LeftOut = BTreeMap<GpuId, String>;
+
+/// How often a round plans in all. Each time it leaves out every GPU at fault, so one repetition is nearly always enough.
+const ATTEMPTS: usize = 5;
+
 /// A round that may be published: its plan passed the check.
 #[derive(Debug)]
 pub(crate) struct Round {
@@ -33,25 +43,95 @@ pub(crate) struct Round {
     pub(crate) layouts: Layouts,
     /// What the plan does for each queue.
     pub(crate) queues: QueuePlans,
+    /// What was left out.
+    pub(crate) left_out: LeftOut,
 }
 
 /// Plans for the cluster as it is. Changes nothing.
 pub(crate) fn round(index: &Index) -> Result<Round, Vec<Violation>> {
-    let snapshot = index.snapshot();
+    round_by(index, mica_planner::plan)
+}
+
+/// A round by some planner, which need not be right.
+fn round_by(
+    index: &Index,
+    planner: impl Fn(&Snapshot, &Demand) -> Plan,
+) -> Result<Round, Vec<Violation>> {
+    let mut snapshot = index.snapshot();
     let wanted = demand::wanted(index.queues());
     let boards: Vec<_> = index.boards().collect();
     let demand = demand::demand(index.queues(), &wanted, &boards);
-    let plan = plan(&snapshot, &demand)?;
+    let (plan, left_out) = plan(&mut snapshot, &demand, planner)?;
     Ok(Round {
         layouts: layouts(index, &snapshot, &plan),
         queues: queue_plans(&plan, &wanted),
         plan,
+        left_out,
     })
 }
 
-fn plan(snapshot: &Snapshot, demand: &Demand) -> Result<CheckedPlan, Vec<Violation>> {
-    let plan = mica_planner::plan(snapshot, demand);
-    mica_planner::check(snapshot, demand, plan)
+/// A checked plan. GPUs for which the plan breaks a rule become unavailable in the snapshot; a violation that names none, or one
+/// that is left out already, is an error.
+fn plan(
+    snapshot: &mut Snapshot,
+    demand: &Demand,
+    planner: impl Fn(&Snapshot, &Demand) -> Plan,
+) -> Result<(CheckedPlan, LeftOut), Vec<Violation>> {
+    let mut left_out = LeftOut::new();
+    let mut violations = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let plan = planner(snapshot, demand);
+        violations = match mica_planner::check(snapshot, demand, plan) {
+            Ok(plan) => return Ok((plan, left_out)),
+            Err(violations) => violations,
+        };
+        let known = left_out.len();
+        for violation in &violations {
+            if let Some(gpu) = gpu_of(violation) {
+                let reason = || format!("the plan for it breaks a rule ({violation})");
+                left_out.entry(gpu.clone()).or_insert_with(reason);
+            }
+        }
+        if left_out.len() == known {
+            break;
+        }
+        for gpu in &mut snapshot.gpus {
+            if left_out.contains_key(&gpu.id) {
+                gpu.availability = Availability::Unavailable;
+            }
+        }
+    }
+    Err(violations)
+}
+
+/// The GPU that a violation names.
+fn gpu_of(violation: &Violation) -> Option<&GpuId> {
+    match violation {
+        Violation::AmbiguousGpu { gpu }
+        | Violation::UnknownGpu { gpu }
+        | Violation::RepeatedGpu { gpu }
+        | Violation::Unordered { gpu }
+        | Violation::NotFree { gpu, .. }
+        | Violation::EmptyChange { gpu }
+        | Violation::NotLargestFirst { gpu }
+        | Violation::DestroysInUse { gpu, .. }
+        | Violation::DestroysMissing { gpu, .. }
+        | Violation::NeedlessDestroy { gpu, .. }
+        | Violation::CreatesPresent { gpu, .. }
+        | Violation::NotOffered { gpu, .. }
+        | Violation::Overlap { gpu, .. }
+        | Violation::TooMany { gpu, .. }
+        | Violation::Engines { gpu, .. } => Some(gpu),
+        Violation::AmbiguousClass { .. }
+        | Violation::MissingClass { .. }
+        | Violation::UnknownClass { .. }
+        | Violation::WrongCount { .. }
+        | Violation::NotServable { .. }
+        | Violation::NeedlessCreate { .. }
+        | Violation::WrongWeight { .. }
+        | Violation::Worse { .. }
+        | Violation::NoGain { .. } => None,
+    }
 }
 
 /// The layouts to publish: what stands on each changed GPU, less what goes, plus what comes.

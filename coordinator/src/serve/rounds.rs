@@ -82,11 +82,14 @@ fn publish(index: &mut Index, round: Round, metrics: &Metrics, took: Duration) {
         plan,
         layouts,
         queues,
+        left_out,
     } = round;
     let destroyed: usize = plan.changes.iter().map(|change| change.destroy.len()).sum();
     let created: usize = plan.changes.iter().map(|change| change.create.len()).sum();
     let gpus: usize = layouts.values().map(BTreeMap::len).sum();
-    index.note_round(queues);
+    for (gpu, reason) in index.note_round(queues, left_out) {
+        error!(%gpu, reason, "the GPU is left out of the plan");
+    }
     let Some(generation) = index.publish(layouts, Instant::now()) else {
         metrics.round(RoundResult::Unchanged, took);
         debug!(?took, "nothing to change");

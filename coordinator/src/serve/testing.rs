@@ -89,16 +89,22 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// No node, and these queues of tenant `acme`.
     pub(crate) fn new(queues: &[config::Queue]) -> Self {
-        let tenant = config::Tenant {
-            name: "acme".to_owned(),
+        Self::with_tenants(&[("acme", queues)])
+    }
+
+    /// No node, and these tenants with their queues.
+    pub(crate) fn with_tenants(tenants: &[(&str, &[config::Queue])]) -> Self {
+        let tenants = tenants.iter().map(|(name, queues)| config::Tenant {
+            name: (*name).to_owned(),
             credentials: config::Credentials {
                 access_key: String::new(),
                 secret_key: String::new().into(),
             },
             queues: queues.to_vec(),
-        };
+        });
+        let tenants: Vec<_> = tenants.collect();
         Self {
-            index: Index::new(&[tenant]),
+            index: Index::new(&tenants),
             now: Instant::now(),
             streams: BTreeMap::new(),
             observed: BTreeMap::new(),
@@ -175,6 +181,19 @@ impl Fixture {
         self.index.backlog("acme", seen.collect());
     }
 
+    /// So many tasks wait in the queues of a tenant, which have these ids.
+    pub(crate) fn backlog_of(&mut self, tenant: &str, queues: &[(&str, &str, u32)]) {
+        let seen = queues.iter().map(|&(name, id, waiting)| {
+            let backlog = Backlog {
+                id: id.to_owned(),
+                waiting,
+                ..Backlog::default()
+            };
+            (name.to_owned(), backlog)
+        });
+        self.index.backlog(tenant, seen.collect());
+    }
+
     /// Plans, without publishing.
     pub(crate) fn round(&self) -> Round {
         round(&self.index).unwrap()
@@ -183,7 +202,7 @@ impl Fixture {
     /// Plans and publishes; the generation, when there was something to publish.
     pub(crate) fn publish(&mut self) -> Option<Generation> {
         let round = self.round();
-        self.index.note_round(round.queues);
+        self.index.note_round(round.queues, round.left_out);
         self.index.publish(round.layouts, self.now)
     }
 

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use clearml_sim::Fault;
 use rstest::rstest;
 
-use super::world::{SHORT, World, asked, chain, client};
+use super::{
+    stub::Stub,
+    world::{SHORT, World, asked, chain, client},
+};
 
 #[rstest]
 #[case::busy(Fault::Status { code: 429, retry_after: None })]
@@ -38,6 +41,15 @@ async fn waits_as_long_as_the_server_wants() {
     let started = Instant::now();
     world.client.backlog().await.unwrap();
     assert!(started.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_retry_after_beyond_all_time_is_no_reason_to_break() {
+    let head = "503 Service Unavailable\r\nRetry-After: 18446744073709551615";
+    let stub = Stub::start(head, "{}").await;
+    let client = client(stub.url(), "key", "secret");
+    let error = client.backlog().await.unwrap_err();
+    assert_eq!(error.category(), "unavailable");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use mica_proto::v1;
 use mica_proto::v1::console_server::{Console, ConsoleServer};
@@ -14,7 +15,7 @@ use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::fixture;
-use super::program::{Ended, mica};
+use super::program::{DEADLINE, Ended, mica};
 
 /// It runs until dropped.
 pub(crate) struct Coordinator {
@@ -32,6 +33,24 @@ impl Coordinator {
 
     pub(crate) async fn with(plan: v1::PlanReply, tls: Option<ServerTlsConfig>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, plan, tls)
+    }
+
+    /// One at an address where another was, as soon as that is free.
+    pub(crate) async fn at(address: SocketAddr) -> Self {
+        let listener = async {
+            loop {
+                match TcpListener::bind(address).await {
+                    Ok(listener) => return listener,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let listener = tokio::time::timeout(DEADLINE, listener).await.unwrap();
+        Self::on(listener, fixture::plan(), None)
+    }
+
+    fn on(listener: TcpListener, plan: v1::PlanReply, tls: Option<ServerTlsConfig>) -> Self {
         let address = listener.local_addr().unwrap();
         let (cluster, clusters) = watch::channel(fixture::cluster());
         let mut server = Server::builder();

@@ -62,13 +62,41 @@ async fn programs_get_the_whole_list_again_on_one_line() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_coordinator_is_told() {
+async fn a_coordinator_that_stays_away_is_a_timeout() {
     let coordinator = Coordinator::start().await;
     let url = coordinator.url();
-    let mut run = Running::start(&["--server", &url, "get", "nodes", "-w"]);
+    let timeout = "--request-timeout=300ms";
+    let mut run = Running::start(&["--server", &url, timeout, "get", "nodes", "-w"]);
     run.line().await;
     coordinator.kill();
-    let message = run.end().await.failed(1);
-    let begin = format!("error: lost the coordinator at {url} (");
+    let message = run.end().await.failed(3);
+    let begin = format!("lost the coordinator at {url} (");
     assert!(message.starts_with(&begin), "{message}");
+    let end = format!(
+        "error: the coordinator at {url} has not come back within 0.3 s; --request-timeout waits longer\n"
+    );
+    assert!(message.ends_with(&end), "{message}");
+}
+
+#[tokio::test]
+async fn a_coordinator_that_comes_back_is_watched_again() {
+    let coordinator = Coordinator::start().await;
+    let (url, address) = (coordinator.url(), coordinator.address);
+    let mut run = Running::start(&["--server", &url, "get", "nodes", "-w"]);
+    for _ in 0..3 {
+        run.line().await;
+    }
+    coordinator.kill();
+    let coordinator = Coordinator::at(address).await;
+    coordinator
+        .cluster
+        .send_modify(|cluster| cluster.nodes[0].agent_version = "0.2.0".to_owned());
+    let line = run.line().await;
+    assert!(line.starts_with("node-b "), "only what changed: {line}");
+    run.child.start_kill().unwrap();
+    let said = run.end().await.stderr;
+    assert!(
+        said.ends_with(&format!("the coordinator at {url} is back\n")),
+        "{said}"
+    );
 }

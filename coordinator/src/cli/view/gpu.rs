@@ -4,7 +4,7 @@ use mica_proto::convert::Invalid;
 use mica_proto::v1;
 use serde::Serialize;
 
-use super::super::table::{Column, column, wide};
+use super::super::table::{Column, column, sentence, wide};
 use super::{Count, Item, gpu_name, model, nodes};
 
 /// A GPU as shown.
@@ -37,12 +37,13 @@ struct Slots {
 }
 
 /// What keeps a GPU from being changed: the gravest first.
-fn state(node: &v1::Node, gpu: &mica_model::Gpu) -> (&'static str, Option<String>) {
+pub(super) fn state(node: &v1::Node, gpu: &mica_model::Gpu) -> (&'static str, Option<String>) {
     let hold = node.holds.iter().find(|hold| hold.uuid == gpu.uuid);
     if let Some(fault) = &gpu.fault {
         ("fault", Some(fault.clone()))
     } else if node.state() == v1::NodeState::Lost {
-        ("lost", Some("the agent of its node is lost".to_owned()))
+        let reason = hold.map_or("the agent of its node is lost", |hold| &hold.reason);
+        ("lost", Some(reason.to_owned()))
     } else if let Some(hold) = hold {
         ("held", Some(hold.reason.clone()))
     } else {
@@ -62,9 +63,9 @@ impl Item for Gpu {
         column("IDLE"),
         column("IN-USE"),
         column("STATE"),
-        column("UUID"),
+        wide("UUID"),
         wide("MEMORY"),
-        wide("REASON"),
+        sentence("REASON"),
     ];
 
     fn all(cluster: &v1::Cluster) -> Result<Vec<Self>, Invalid> {

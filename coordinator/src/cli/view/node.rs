@@ -4,8 +4,8 @@ use mica_proto::convert::Invalid;
 use mica_proto::v1;
 use serde::Serialize;
 
-use super::super::table::{Column, age, column, restless, wide};
-use super::{Count, Item, nodes, some};
+use super::super::table::{Column, age, column, restless, sentence, wide};
+use super::{Count, Item, gpu, nodes, some};
 
 /// A node as shown.
 #[derive(Debug, PartialEq, Serialize)]
@@ -20,9 +20,19 @@ pub(in super::super) struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     nvml_version: Option<String>,
     gpus: usize,
+    /// GPUs that cannot be used or changed now.
+    held: Vec<HeldGpu>,
     slices: Count,
     generation: Generations,
     last_seen_seconds: f64,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HeldGpu {
+    gpu_index: u32,
+    state: &'static str,
+    reason: String,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -42,6 +52,38 @@ pub(super) fn state(node: &v1::Node) -> &'static str {
     }
 }
 
+fn held(node: &v1::Node, gpus: &[mica_model::Gpu]) -> Vec<HeldGpu> {
+    gpus.iter()
+        .filter_map(|gpu| {
+            let (state, reason) = gpu::state(node, gpu);
+            Some(HeldGpu {
+                gpu_index: gpu.index,
+                state,
+                reason: reason?,
+            })
+        })
+        .collect()
+}
+
+impl Node {
+    /// Why GPUs are held, each reason once: `0,3: fell off the bus; 5: …`.
+    fn reasons(&self) -> String {
+        let mut gpus: Vec<(&str, Vec<String>)> = Vec::new();
+        for held in &self.held {
+            let index = held.gpu_index.to_string();
+            match gpus.iter_mut().find(|(reason, _)| *reason == held.reason) {
+                Some((_, indices)) => indices.push(index),
+                None => gpus.push((&held.reason, vec![index])),
+            }
+        }
+        let reasons: Vec<_> = gpus
+            .iter()
+            .map(|(reason, indices)| format!("{}: {reason}", indices.join(",")))
+            .collect();
+        reasons.join("; ")
+    }
+}
+
 impl Item for Node {
     const LIST: &'static str = "NodeList";
     const PLURAL: &'static str = "nodes";
@@ -49,6 +91,7 @@ impl Item for Node {
         column("NAME"),
         column("STATE"),
         column("GPUS"),
+        column("HELD"),
         column("IDLE"),
         column("IN-USE"),
         column("GENERATION"),
@@ -56,6 +99,7 @@ impl Item for Node {
         restless("LAST-SEEN"),
         wide("DRIVER"),
         wide("NVML"),
+        sentence("REASON"),
     ];
 
     fn all(cluster: &v1::Cluster) -> Result<Vec<Self>, Invalid> {
@@ -70,6 +114,7 @@ impl Item for Node {
                 driver_version: version(|report| &report.driver_version),
                 nvml_version: version(|report| &report.nvml_version),
                 gpus: gpus.len(),
+                held: held(node, &gpus),
                 slices: gpus
                     .iter()
                     .map(|gpu| Count::of(&gpu.instances))
@@ -103,6 +148,7 @@ impl Item for Node {
             self.name.clone(),
             self.state.to_owned(),
             self.gpus.to_string(),
+            self.held.len().to_string(),
             self.slices.idle.to_string(),
             self.slices.in_use.to_string(),
             generation,
@@ -110,6 +156,7 @@ impl Item for Node {
             age(self.last_seen_seconds),
             self.driver_version.clone().unwrap_or_default(),
             self.nvml_version.clone().unwrap_or_default(),
+            self.reasons(),
         ]
     }
 }

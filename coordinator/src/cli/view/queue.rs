@@ -116,7 +116,7 @@ impl Item for Queue {
         let number = |number: Option<u32>| number.map(|number| number.to_string());
         let [unmet, mut reason, mut detail] = reasons(&self.unmet);
         if let Some(error) = &self.error {
-            "poll-failed".clone_into(&mut reason);
+            "error".clone_into(&mut reason);
             detail.clone_from(error);
         } else if self.id.is_none() {
             "not-seen".clone_into(&mut reason);

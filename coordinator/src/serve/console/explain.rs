@@ -5,14 +5,17 @@ use mica_model::{Board, Instance, Slice, Use};
 use mica_planner::{Availability, GpuChange, GpuId};
 use mica_proto::v1;
 
-use super::Now;
-use crate::serve::{
-    index::{Index, Node, NodeGpu, Queue, QueueKey},
-    round::{Round, round},
+use super::{Now, withheld};
+use crate::{
+    names,
+    serve::{
+        index::{Index, Node, NodeGpu, Queue, QueueKey},
+        round::{Round, round},
+    },
 };
 
-/// How many near names are offered.
-const NEAR_NAMES: usize = 5;
+/// How many idle slices are named one by one.
+const NAMED_SLICES: usize = 4;
 
 /// Nothing has this name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,10 @@ pub(super) enum NotFound {
 
 /// Explains a queue (`QUEUE`, `TENANT/QUEUE`) or a GPU (its UUID, `NODE/INDEX`). A name of several queues explains each.
 pub(super) fn explain(index: &Index, subject: &str, now: Now) -> Result<Vec<String>, NotFound> {
-    let round = round(index).ok();
+    let (round, withheld) = match round(index) {
+        Ok(round) => (Some(round), None),
+        Err(violations) => (None, Some(withheld(&violations))),
+    };
     let queues = index
         .queues()
         .iter()
@@ -41,12 +47,12 @@ pub(super) fn explain(index: &Index, subject: &str, now: Now) -> Result<Vec<Stri
     let gpus = index
         .gpus()
         .filter(|(id, _, gpu)| gpu.gpu.uuid == subject || id.to_string() == subject)
-        .flat_map(|(id, node, gpu)| explain_gpu(&id, node, gpu, round.as_ref()));
+        .flat_map(|(id, node, gpu)| explain_gpu(index, &id, node, gpu, round.as_ref()));
     let lines: Vec<_> = queues.chain(gpus).collect();
     if lines.is_empty() {
         Err(not_found(index, subject))
     } else {
-        Ok(lines)
+        Ok(lines.into_iter().chain(withheld).collect())
     }
 }
 
@@ -58,8 +64,10 @@ fn explain_queue(
     now: Now,
 ) -> Vec<String> {
     let mut lines = vec![waiting(key, queue, now)];
-    if let Some(error) = &queue.error {
+    if let Some(error) = queue.error() {
         lines.push(format!("the queue cannot be seen now: {error}"));
+    } else if !queue.polled {
+        lines.push("ClearML has not been asked yet".to_owned());
     }
     lines.push(format!(
         "each task needs one slice of {}",
@@ -79,7 +87,7 @@ fn explain_queue(
 }
 
 fn waiting(key: &QueueKey, queue: &Queue, now: Now) -> String {
-    let backlog = &queue.backlog;
+    let backlog = queue.backlog();
     let oldest = SignedDuration::from_secs(backlog.oldest_wait(now.wall).as_secs());
     let waiting = match backlog.waiting {
         0 => "no task waits".to_owned(),
@@ -107,10 +115,12 @@ fn idle_slices(index: &Index, queue: &Queue) -> String {
             }
         }
     }
-    if idle.is_empty() {
-        "no idle slice fits".to_owned()
-    } else {
-        format!("idle slices that fit: {}", idle.join(", "))
+    let more = idle.len().saturating_sub(NAMED_SLICES);
+    idle.truncate(NAMED_SLICES);
+    match (idle.join(", "), more) {
+        (idle, _) if idle.is_empty() => "no idle slice fits".to_owned(),
+        (idle, 0) => format!("idle slices that fit: {idle}"),
+        (idle, more) => format!("idle slices that fit: {idle} and {more} more"),
     }
 }
 
@@ -129,7 +139,13 @@ fn unmet(unmet: &v1::Unmet) -> String {
     )
 }
 
-fn explain_gpu(id: &GpuId, node: &Node, gpu: &NodeGpu, round: Option<&Round>) -> Vec<String> {
+fn explain_gpu(
+    index: &Index,
+    id: &GpuId,
+    node: &Node,
+    gpu: &NodeGpu,
+    round: Option<&Round>,
+) -> Vec<String> {
     let seen = &gpu.gpu;
     let mut lines = vec![format!(
         "GPU {id} {} {}: MIG mode {}; {}",
@@ -142,10 +158,13 @@ fn explain_gpu(id: &GpuId, node: &Node, gpu: &NodeGpu, round: Option<&Round>) ->
         lines.push("the GPU has no MIG".to_owned());
         return lines;
     };
-    if let Some(reason) = node.hold_reason(gpu) {
+    let left_out = round.and_then(|round| round.left_out.get(id));
+    let held = index.held(id, node, gpu).map(|held| held.reason);
+    if let Some(reason) = held.as_ref().or(left_out) {
         lines.push(format!("left alone for now: {reason}"));
     }
     let availability = match node.standing(gpu).availability {
+        Availability::Free if left_out.is_some() => "the planner does not count on it",
         Availability::Free => "the planner may change it",
         Availability::Settling => {
             "the planner counts on its idle slices, and does not change it now"
@@ -221,42 +240,11 @@ fn not_found(index: &Index, subject: &str) -> NotFound {
     let gpus = index
         .gpus()
         .flat_map(|(id, _, gpu)| [id.to_string(), gpu.gpu.uuid.clone()]);
-    let mut near: Vec<_> = queues
-        .chain(gpus)
-        .filter_map(|name| Some((distance(subject, &name)?, name)))
-        .collect();
-    near.sort();
-    near.dedup();
-    near.truncate(NEAR_NAMES);
-    let near: Vec<_> = near.into_iter().map(|(_, name)| name).collect();
+    let near = names::near(subject, queues.chain(gpus));
     let subject = subject.to_owned();
     if near.is_empty() {
         NotFound::Nothing(subject)
     } else {
         NotFound::Near { subject, near }
     }
-}
-
-/// How far a name is from what was typed: the number of single-letter edits; 0 when one contains the other. `None`: too far.
-fn distance(typed: &str, name: &str) -> Option<usize> {
-    let (typed, name) = (typed.to_lowercase(), name.to_lowercase());
-    if typed.len() > 2 && (name.contains(&typed) || typed.contains(&name)) {
-        return Some(0);
-    }
-    let mut row: Vec<usize> = (0..=name.chars().count()).collect();
-    for (i, a) in typed.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (pair, b) in row.windows(2).zip(name.chars()) {
-            let &[diagonal, above] = pair else { continue };
-            left = (above + 1)
-                .min(left + 1)
-                .min(diagonal + usize::from(a != b));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last()
-        .copied()
-        .filter(|edits| *edits <= typed.len() / 3)
 }

@@ -1,7 +1,7 @@
 //! The index as messages.
 
 use mica_model::{Board, MigMode, Slice};
-use mica_planner::GpuChange;
+use mica_planner::{GpuChange, GpuId};
 use mica_proto::v1;
 
 use super::Now;
@@ -13,12 +13,12 @@ pub(super) fn cluster(index: &Index, now: Now) -> v1::Cluster {
     let queues = index.queues().iter();
     v1::Cluster {
         generation: index.newest().0,
-        nodes: nodes.map(|(name, it)| node(name, it, now)).collect(),
+        nodes: nodes.map(|(name, it)| node(index, name, it, now)).collect(),
         queues: queues.map(|(key, it)| queue(index, key, it, now)).collect(),
     }
 }
 
-fn node(name: &str, node: &Node, now: Now) -> v1::Node {
+fn node(index: &Index, name: &str, node: &Node, now: Now) -> v1::Node {
     let gpus: Vec<_> = node.gpus.iter().map(|gpu| gpu.gpu.clone()).collect();
     let report = v1::Report {
         driver_version: node.driver_version.clone(),
@@ -27,9 +27,13 @@ fn node(name: &str, node: &Node, now: Now) -> v1::Node {
         ..v1::Report::of_gpus(&gpus)
     };
     let holds = node.gpus.iter().filter_map(|gpu| {
+        let id = GpuId {
+            node: name.to_owned(),
+            index: gpu.gpu.index,
+        };
         Some(v1::GpuHold {
             uuid: gpu.gpu.uuid.clone(),
-            reason: node.hold_reason(gpu)?,
+            reason: index.held(&id, node, gpu)?.reason,
         })
     });
     v1::Node {
@@ -48,19 +52,20 @@ fn node(name: &str, node: &Node, now: Now) -> v1::Node {
 }
 
 fn queue(index: &Index, key: &QueueKey, queue: &Queue, now: Now) -> v1::Queue {
+    let backlog = queue.backlog();
     v1::Queue {
         tenant: key.tenant.clone(),
         name: key.name.clone(),
-        id: queue.backlog.id.clone(),
         profiles: queue.config.profiles.clone(),
-        waiting: queue.backlog.waiting,
-        running: queue.backlog.running,
+        waiting: backlog.waiting,
+        running: backlog.running,
         max_running: queue.config.max_running,
-        oldest_wait_seconds: queue.backlog.oldest_wait(now.wall).as_secs_f64(),
+        oldest_wait_seconds: backlog.oldest_wait(now.wall).as_secs_f64(),
         unmet: index
             .last_plan(key)
             .map_or_else(Vec::new, |plan| plan.unmet.clone()),
-        error: queue.error.clone().unwrap_or_default(),
+        error: queue.error().unwrap_or_default(),
+        id: backlog.id,
     }
 }
 

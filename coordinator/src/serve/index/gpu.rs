@@ -5,7 +5,7 @@ use std::{
 
 use mica_model::{Gpu, Layout, MigMode, Slice};
 
-use super::Verdict;
+use super::{Held, HeldBy, Verdict};
 
 /// First wait after a failure; doubles with each one that follows.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(2);
@@ -52,6 +52,17 @@ pub(crate) enum Blocked {
     Illegal(String),
 }
 
+impl Blocked {
+    fn by(&self) -> HeldBy {
+        match self {
+            Self::Fault(_) => HeldBy::Fault,
+            Self::ModePending(_) => HeldBy::ResetRequired,
+            Self::Processes(_) => HeldBy::ModeHeld,
+            Self::Illegal(_) => HeldBy::IllegalLayout,
+        }
+    }
+}
+
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,7 +82,7 @@ impl fmt::Display for Blocked {
 /// Keeps the planner off a GPU for a while.
 #[derive(Debug)]
 struct Hold {
-    reason: String,
+    held: Held,
     until: Instant,
     /// How the GPU looked when the hold began; once it looks different, trying again makes sense.
     before: View,
@@ -151,10 +162,13 @@ impl NodeGpu {
         self
     }
 
-    /// Why the planner leaves the GPU alone: a hold, or what the report says.
-    pub(crate) fn reason(&self) -> Option<String> {
-        let hold = self.hold.as_ref().map(|hold| hold.reason.clone());
-        hold.or_else(|| self.view.blocked.as_ref().map(ToString::to_string))
+    /// Why the planner leaves the GPU alone: what the report says, or else a hold.
+    pub(crate) fn held(&self) -> Option<Held> {
+        let blocked = self.view.blocked.as_ref().map(|blocked| Held {
+            by: blocked.by(),
+            reason: blocked.to_string(),
+        });
+        blocked.or_else(|| Some(self.hold.as_ref()?.held.clone()))
     }
 
     /// Whether a hold keeps the planner off.
@@ -174,7 +188,7 @@ impl NodeGpu {
 
     /// Draws the consequence of how an attempt to change the GPU ended.
     pub(crate) fn conclude(&mut self, verdict: &Verdict, now: Instant) {
-        let Some(reason) = verdict.problem() else {
+        let Some(held) = verdict.held() else {
             self.failures = 0;
             self.hold = None;
             return;
@@ -186,7 +200,7 @@ impl NodeGpu {
             back_off(self.failures)
         };
         self.hold = Some(Hold {
-            reason,
+            held,
             until: now + wait,
             before: self.view.clone(),
         });

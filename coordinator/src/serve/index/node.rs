@@ -10,7 +10,7 @@ use mica_proto::v1;
 use tokio::sync::watch;
 
 use super::{
-    Connection, NodeGpu, Outcome, Reported,
+    Connection, Held, HeldBy, NodeGpu, Outcome, Reported,
     gpu::{retain, union},
 };
 
@@ -267,21 +267,34 @@ impl Node {
         }
     }
 
-    /// Why the planner leaves a GPU alone, for people.
-    pub(crate) fn hold_reason(&self, gpu: &NodeGpu) -> Option<String> {
-        let overdue = self
-            .outstanding
-            .as_ref()
-            .filter(|outstanding| outstanding.overdue)
-            .filter(|outstanding| outstanding.layouts.contains_key(&gpu.gpu.uuid))
-            .map(|outstanding| {
-                format!(
-                    "the agent has not said within {} s how generation {} ended; restart it if it stays so",
-                    OUTCOME_DEADLINE.as_secs(),
-                    outstanding.generation
-                )
-            });
-        overdue.or_else(|| gpu.reason())
+    /// Why the planner leaves a GPU alone; `None` when it does not, or only until the layout under way is settled.
+    pub(crate) fn held(&self, gpu: &NodeGpu) -> Option<Held> {
+        let because = |by, reason: &str| {
+            let reason = reason.to_owned();
+            Some(Held { by, reason })
+        };
+        match self.state() {
+            v1::NodeState::Lost => because(HeldBy::NodeLost, "the agent of its node is lost"),
+            v1::NodeState::Starting => because(
+                HeldBy::NodeStarting,
+                "the agent of its node has connected and not reported yet",
+            ),
+            v1::NodeState::Unspecified | v1::NodeState::Ready | v1::NodeState::Applying => {
+                self.overdue().or_else(|| gpu.held())
+            }
+        }
+    }
+
+    fn overdue(&self) -> Option<Held> {
+        let outstanding = self.outstanding.as_ref()?;
+        outstanding.overdue.then(|| Held {
+            by: HeldBy::Overdue,
+            reason: format!(
+                "the agent has not said within {} s how generation {} ended; restart it if it stays so",
+                OUTCOME_DEADLINE.as_secs(),
+                outstanding.generation
+            ),
+        })
     }
 
     /// The slices in use, GPU by GPU.

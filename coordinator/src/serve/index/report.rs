@@ -3,6 +3,23 @@ use std::collections::BTreeSet;
 use mica_model::{Generation, Gpu};
 use mica_proto::{convert::Invalid, v1};
 
+/// No coordinator gets here by counting. A generation above it would leave no room for newer ones, and newer than what one agent
+/// has seen is what every node is told.
+const LAST_GENERATION: u64 = u64::MAX / 2;
+
+/// Whether an agent may have seen this generation.
+pub(crate) fn check_generation(field: &'static str, generation: u64) -> Result<(), Invalid> {
+    if generation > LAST_GENERATION {
+        return Err(Invalid {
+            field,
+            problem: format!(
+                "{generation} was given out by no coordinator; the agent's state is damaged: stop it, empty its --state-dir and start it again"
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// A checked [`v1::Report`].
 #[derive(Clone, Debug)]
 pub(crate) struct Reported {
@@ -17,6 +34,7 @@ impl TryFrom<v1::Report> for Reported {
     type Error = Invalid;
 
     fn try_from(wire: v1::Report) -> Result<Self, Invalid> {
+        check_generation("report.generation", wire.generation)?;
         let mut gpus = wire.to_gpus()?;
         gpus.sort_by_key(|gpu| gpu.index);
         let mut uuids = BTreeSet::new();

@@ -30,7 +30,8 @@ fn hold(fixture: &Fixture, node: &str) -> Option<String> {
         index: 0,
     };
     let (node, gpu) = fixture.index.gpu(&id).unwrap();
-    node.hold_reason(gpu)
+    let held = fixture.index.held(&id, node, gpu)?;
+    Some(held.reason)
 }
 
 fn failure() -> Verdict {
@@ -83,6 +84,10 @@ fn a_node_goes_through_its_states() {
     fixture.leave("n");
     assert_eq!(state(&fixture, "n"), NodeState::Lost);
     assert_eq!(availability(&fixture, "n"), Availability::Unavailable);
+    assert_eq!(
+        hold(&fixture, "n").as_deref(),
+        Some("the agent of its node is lost")
+    );
     fixture.try_join("n", 1).unwrap();
     assert_eq!(
         availability(&fixture, "n"),
@@ -275,7 +280,7 @@ fn a_held_gpu_still_serves() {
 
 #[test]
 fn an_agent_that_does_not_answer_is_left_alone() {
-    let mut fixture = cluster().with_node("n", &[""]);
+    let mut fixture = cluster().with_node("n", &["", "7g.40gb@0*"]);
     fixture.backlog(&[("q", 1, None)]);
     fixture.publish().unwrap();
     assert!(fixture.wait(59 * SECOND).is_empty());
@@ -287,8 +292,17 @@ fn an_agent_that_does_not_answer_is_left_alone() {
             .unwrap()
             .contains("within 60 s how generation 1 ended")
     );
+    let held = fixture
+        .index
+        .gpus()
+        .filter_map(|(id, node, gpu)| fixture.index.held(&id, node, gpu));
+    assert_eq!(
+        held.count(),
+        2,
+        "nor is the GPU changed that was to stay as it is"
+    );
     fixture.outcome("n", &Verdict::Applied);
-    fixture.report_slices("n", &["3g.20gb@0"]);
+    fixture.report_slices("n", &["3g.20gb@0", "7g.40gb@0*"]);
     assert_eq!(availability(&fixture, "n"), Availability::Free);
 }
 
@@ -332,7 +346,7 @@ fn polls_that_fail_or_miss_a_queue_are_shown_and_forget_nothing() {
     let error = |fixture: &Fixture, name: &str| {
         let mut queues = fixture.index.queues().iter();
         let (_, queue) = queues.find(|(key, _)| key.name == name).unwrap();
-        (queue.backlog.waiting, queue.error.clone())
+        (queue.backlog().waiting, queue.error())
     };
     fixture.backlog(&[("q", 3, None), ("stranger", 9, None)]);
     assert_eq!(error(&fixture, "q"), (3, None));
@@ -350,4 +364,90 @@ fn polls_that_fail_or_miss_a_queue_are_shown_and_forget_nothing() {
     fixture.backlog(&[("q", 0, None), ("r", 1, None)]);
     assert_eq!(error(&fixture, "q"), (0, None));
     assert_eq!(error(&fixture, "r"), (1, None));
+}
+
+#[test]
+fn a_poll_that_brings_nothing_new_is_no_news() {
+    let mut fixture = Fixture::new(&[queue("q", &["3g.20gb"])]);
+    fixture.backlog(&[("q", 3, None)]);
+    let revision = fixture.index.revision();
+    fixture.backlog(&[("q", 3, None)]);
+    assert_eq!(fixture.index.revision(), revision, "the same again");
+    fixture.index.backlog_failed("acme", "connection refused");
+    let failed = fixture.index.revision();
+    assert!(failed.shown > revision.shown);
+    assert_eq!(failed.inputs, revision.inputs, "the demand is the same");
+    fixture.index.backlog_failed("acme", "connection refused");
+    assert_eq!(fixture.index.revision(), failed);
+    fixture.backlog(&[("q", 4, None)]);
+    assert!(fixture.index.revision().inputs > failed.inputs);
+}
+
+/// Two tenants with a queue each; the first of the file has the later name.
+fn two_tenants() -> Fixture {
+    Fixture::with_tenants(&[
+        ("zeta", &[queue("half", &["3g.20gb"])]),
+        ("acme", &[queue("half", &["3g.20gb"])]),
+    ])
+}
+
+#[test]
+fn a_queue_that_two_tenants_reach_counts_once() {
+    let mut fixture = two_tenants().with_node("n", &[""]);
+    let seen = |fixture: &Fixture, tenant: &str| {
+        let mut queues = fixture.index.queues().iter();
+        let (_, queue) = queues.find(|(key, _)| key.tenant == tenant).unwrap();
+        (queue.backlog().waiting, queue.error())
+    };
+    fixture.backlog_of("acme", &[("half", "one", 2)]);
+    assert_eq!(
+        seen(&fixture, "acme"),
+        (2, None),
+        "nobody else is known to have it"
+    );
+    let inputs = fixture.index.revision().inputs;
+    fixture.backlog_of("zeta", &[("half", "one", 2)]);
+    assert!(fixture.index.revision().inputs > inputs);
+    assert_eq!(seen(&fixture, "zeta"), (2, None), "the first of the file");
+    let (waiting, error) = seen(&fixture, "acme");
+    assert_eq!(waiting, 0);
+    let error = error.unwrap();
+    assert!(
+        error.starts_with("this queue and zeta/half are one and the same in ClearML (id one)"),
+        "{error}"
+    );
+    let wanted: u32 = fixture
+        .round()
+        .queues
+        .values()
+        .map(|plan| plan.wanted)
+        .sum();
+    assert_eq!(wanted, 2);
+    fixture.backlog_of("acme", &[("half", "one", 5)]);
+    assert_eq!(seen(&fixture, "acme").0, 0, "also after the next poll");
+
+    fixture.backlog_of("acme", &[("half", "another", 3)]);
+    assert_eq!(
+        seen(&fixture, "acme"),
+        (3, None),
+        "it has got keys of its own"
+    );
+}
+
+#[test]
+fn a_generation_that_nobody_gave_out_is_refused() {
+    let report = |generation| {
+        let report = mica_proto::v1::Report {
+            generation,
+            ..mica_proto::v1::Report::default()
+        };
+        super::Reported::try_from(report)
+    };
+    report(u64::MAX / 2).unwrap();
+    let error = report(u64::MAX).unwrap_err();
+    assert_eq!(error.field, "report.generation");
+    assert!(
+        error.to_string().contains("--state-dir"),
+        "the remedy: {error}"
+    );
 }

@@ -6,6 +6,8 @@ use mica_proto::{
     v1::{self, RefusalReason},
 };
 
+use super::{Held, HeldBy};
+
 /// How a published layout ended, on one GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -132,6 +134,17 @@ impl Verdict {
         } else {
             format!("{words}: {detail}")
         })
+    }
+
+    /// Why the GPU is to be left alone for a while; `None` when all went well.
+    pub(crate) fn held(&self) -> Option<Held> {
+        let by = match self {
+            Self::Applied => return None,
+            Self::Refused { .. } => HeldBy::Refused,
+            Self::Failed { .. } | Self::Missing => HeldBy::Failed,
+        };
+        let reason = self.problem()?;
+        Some(Held { by, reason })
     }
 
     /// Whether the agent only knew better than we: nothing ails the GPU.

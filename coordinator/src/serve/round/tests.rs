@@ -1,12 +1,16 @@
 use std::collections::BTreeMap;
 
 use mica_model::{Layout, MigMode};
+use mica_planner::{Demand, Plan, Snapshot};
 use mica_proto::v1::{QueuePlan, UnmetReason};
 
-use super::Round;
+use super::{Round, round_by};
 use crate::{
     config,
-    serve::testing::{Fixture, a100, gpu, queue},
+    serve::{
+        index::HeldBy,
+        testing::{Fixture, a100, gpu, queue},
+    },
 };
 
 fn layouts(round: &Round, node: &str) -> BTreeMap<String, Layout> {
@@ -174,4 +178,68 @@ fn the_same_cluster_gives_the_same_plan() {
     let (first, second) = (fixture.round(), fixture.round());
     assert_eq!(first.plan, second.plan);
     assert_eq!(first.layouts, second.layouts);
+}
+
+/// A planner that destroys what is not there, on every GPU of node `a` that it changes.
+fn careless(snapshot: &Snapshot, demand: &Demand) -> Plan {
+    let mut plan = mica_planner::plan(snapshot, demand);
+    for change in &mut plan.changes {
+        if change.gpu.node == "a" {
+            change.destroy = a100("1g.5gb@6").0.into_iter().collect();
+        }
+    }
+    plan
+}
+
+#[test]
+fn a_gpu_with_a_broken_plan_stops_no_other() {
+    let mut fixture = Fixture::new(&[queue("q", &["7g.40gb"])])
+        .with_node("a", &[""])
+        .with_node("b", &[""]);
+    fixture.backlog(&[("q", 2, None)]);
+    let round = round_by(&fixture.index, careless).unwrap();
+    let told: Vec<_> = round.layouts.keys().collect();
+    assert_eq!(told, ["b"]);
+    assert_eq!(plan(&round, "q").served_new, 1);
+
+    let left_out = round.left_out.clone();
+    let news = fixture
+        .index
+        .note_round(round.queues.clone(), left_out.clone());
+    assert_eq!(news, left_out, "to be logged");
+    let news = fixture.index.note_round(round.queues, left_out);
+    assert!(news.is_empty(), "once");
+    let held = |node: &str| {
+        let mut gpus = fixture.index.gpus();
+        let (id, node, gpu) = gpus.find(|(id, ..)| id.node == node)?;
+        fixture.index.held(&id, node, gpu)
+    };
+    assert_eq!(held("b"), None);
+    let held = held("a").unwrap();
+    assert_eq!(held.by, HeldBy::BrokenPlan);
+    assert_eq!(
+        held.reason,
+        "the plan for it breaks a rule (a/0: destroys 1g.5gb@6, which is not there)"
+    );
+}
+
+#[test]
+fn a_broken_plan_that_is_no_gpus_fault_is_withheld() {
+    let mut fixture = Fixture::new(&[queue("q", &["7g.40gb"])]).with_node("a", &[""]);
+    fixture.backlog(&[("q", 1, None)]);
+    let lie = |snapshot: &Snapshot, demand: &Demand| {
+        let mut plan = mica_planner::plan(snapshot, demand);
+        plan.report.weight += 1;
+        plan
+    };
+    let violations = round_by(&fixture.index, lie).unwrap_err();
+    assert_eq!(violations.len(), 1, "{violations:?}");
+    let stubborn = |snapshot: &Snapshot, demand: &Demand| {
+        let mut snapshot = snapshot.clone();
+        for gpu in &mut snapshot.gpus {
+            gpu.availability = mica_planner::Availability::Free;
+        }
+        careless(&snapshot, demand)
+    };
+    round_by(&fixture.index, stubborn).unwrap_err();
 }

@@ -120,7 +120,7 @@ impl Item for Queue {
             detail.clone_from(error);
         } else if self.id.is_none() {
             "not-seen".clone_into(&mut reason);
-            "ClearML has shown no queue of this name yet".clone_into(&mut detail);
+            "ClearML has not been asked yet".clone_into(&mut detail);
         }
         let oldest = (self.waiting > 0).then(|| age(self.oldest_wait_seconds));
         vec![

@@ -72,6 +72,18 @@ async fn promtool_is_content(metrics_url: &str) {
     );
 }
 
+/// The queries that the documentation suggests.
+fn documented_queries() -> Vec<&'static str> {
+    let blocks = include_str!("../../../docs/metrics.md")
+        .split("```promql\n")
+        .skip(1);
+    let queries: Vec<_> = blocks
+        .filter_map(|block| block.split("```").next())
+        .collect();
+    assert!(!queries.is_empty(), "docs/metrics.md suggests none");
+    queries
+}
+
 /// Asks until the answer is a number that satisfies `enough`.
 async fn query(port: u16, query: &str, enough: impl Fn(f64) -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -132,6 +144,9 @@ async fn prometheus_scrapes_both_and_answers() {
         |n| n >= 3.0,
     )
     .await;
+    for documented in documented_queries() {
+        query(port, documented, f64::is_finite).await;
+    }
     for target in &targets {
         promtool_is_content(&format!("http://{target}/metrics")).await;
     }

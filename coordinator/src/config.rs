@@ -59,7 +59,7 @@ pub struct Credentials {
 pub struct Queue {
     /// Name in ClearML, unique within the tenant.
     pub name: String,
-    /// MIG profiles that serve one task of the queue, preferred first, e.g. `3g.20gb`; at least one.
+    /// MIG profiles that serve one task of the queue, e.g. `3g.20gb`; at least one. Their order says nothing to the plan.
     pub profiles: Vec<String>,
     /// How many of its tasks may run at a time; `None`: as many as there is room for.
     pub max_running: Option<u32>,

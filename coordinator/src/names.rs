@@ -27,9 +27,15 @@ fn distance(typed: &str, name: &str) -> Option<usize> {
     if contains(&name, &typed) {
         return Some(0);
     }
-    let edits = edits(&typed, &name);
-    if edits <= typed.chars().count() / LETTERS_PER_EDIT {
-        return Some(edits);
+    let length = typed.chars().count();
+    let mut edits_of_typed = edits(&typed, &name);
+    if length >= SHORTEST_PART {
+        // It may also be a beginning.
+        let begin: String = name.chars().take(length).collect();
+        edits_of_typed = edits_of_typed.min(edits(&typed, &begin));
+    }
+    if edits_of_typed <= length / LETTERS_PER_EDIT {
+        return Some(edits_of_typed);
     }
     contains(&typed, &name).then_some(usize::MAX)
 }
@@ -71,6 +77,7 @@ mod tests {
 
     #[rstest]
     #[case::a_letter("gpu-fraction-0_51", &["gpu-fraction-0_50", "gpu-fraction-0_13"])]
+    #[case::begin("gpu-fractoin", &["gpu-fraction-0_13", "gpu-fraction-0_50"])]
     #[case::part("fraction", &["gpu-fraction-0_13", "gpu-fraction-0_50"])]
     #[case::case("DEFAULT", &["default"])]
     #[case::longer("acme/default", &["default"])]

@@ -23,7 +23,12 @@ mod rounds;
 #[cfg(test)]
 mod testing;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use mica_proto::v1::{console_server::ConsoleServer, fleet_server::FleetServer};
@@ -110,7 +115,7 @@ pub struct Args {
         value_parser = duration
     )]
     pub debounce: Duration,
-    /// How long agents have to come back after a start, before the first round plans without them
+    /// How long agents have to come back after a start, before the first round plans without them. They try again within 5s
     #[arg(
         long,
         env = "MICA_GRACE",
@@ -195,7 +200,7 @@ pub async fn run_until(
         Some(ended) = work.join_next() => ended.context("a task broke")?,
     }
     work.shutdown().await;
-    cluster.update(Index::close);
+    cluster.update(|index| index.close(Instant::now()));
     drop(stop);
     let ended = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {

@@ -157,7 +157,9 @@ impl Screen {
             .map(|(_, row)| row)
             .collect();
         let gone = self.shown.iter().filter(|(key, _)| !now.contains_key(*key));
-        rows.extend(gone.map(|(_, row)| gone_row::<T>(row)));
+        let mut gone: Vec<_> = gone.map(|(_, row)| gone_row::<T>(row)).collect();
+        gone.sort();
+        rows.extend(gone);
         self.shown = now;
         let format = match self.output {
             None | Some(GetFormat::Wide) => return Ok(table.rows(&rows)),
@@ -175,9 +177,11 @@ impl Screen {
     }
 }
 
-/// A row of something that is no more.
+/// A row of something that is no more: it says so as its state, or as the reason when it has no state.
 fn gone_row<T: Item>(row: &[String]) -> Vec<String> {
+    let has_state = T::COLUMNS.iter().any(|column| column.header == "STATE");
     let state = |(cell, column): (&String, &super::table::Column)| match column.header {
+        "REASON" if has_state => String::new(),
         "STATE" | "REASON" => "gone".to_owned(),
         _ => cell.clone(),
     };

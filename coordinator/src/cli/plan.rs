@@ -113,7 +113,7 @@ const CHANGES: [Column; 4] = [
     column("CREATE"),
 ];
 
-const QUEUES: [Column; 8] = [
+const QUEUES: [Column; 7] = [
     column("TENANT"),
     column("QUEUE"),
     column("WANTED"),
@@ -121,7 +121,6 @@ const QUEUES: [Column; 8] = [
     column("SERVED-NEW"),
     column("UNMET"),
     column("REASON"),
-    column("DETAIL"),
 ];
 
 impl Plan {
@@ -134,8 +133,10 @@ impl Plan {
         };
         let rows: Vec<_> = self.queues.iter().map(Queue::row).collect();
         let queues = Table::new(&QUEUES, false).rows(&rows);
-        let gap = if queues.is_empty() { "" } else { "\n" };
-        format!("{changes}{gap}{queues}")
+        let details: String = self.queues.iter().flat_map(Queue::details).collect();
+        let parts = [changes, queues, details];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join("\n")
     }
 }
 
@@ -164,7 +165,7 @@ impl Change {
 
 impl Queue {
     fn row(&self) -> Vec<String> {
-        let [unmet, reason, detail] = reasons(&self.unmet);
+        let [unmet, reason, _] = reasons(&self.unmet);
         vec![
             self.tenant.clone(),
             self.name.clone(),
@@ -173,7 +174,14 @@ impl Queue {
             self.served_new.to_string(),
             unmet,
             reason,
-            detail,
         ]
+    }
+
+    /// Why requests stay unmet, a line for each reason.
+    fn details(&self) -> impl Iterator<Item = String> {
+        self.unmet.iter().map(|unmet| {
+            let (tenant, name) = (&self.tenant, &self.name);
+            format!("{tenant}/{name}: {unmet}\n")
+        })
     }
 }

@@ -240,7 +240,7 @@ impl Stream for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.cluster
-            .update(|index| index.agent_left(&self.node, self.connection));
+            .update(|index| index.agent_left(&self.node, self.connection, Instant::now()));
         info!(node = self.node, "agent left");
     }
 }

@@ -142,9 +142,9 @@ impl Index {
     }
 
     /// A stream has ended. Nothing happens when the node has a newer one.
-    pub(crate) fn agent_left(&mut self, name: &str, connection: Connection) {
+    pub(crate) fn agent_left(&mut self, name: &str, connection: Connection, now: Instant) {
         if let Some(node) = self.linked(name, connection) {
-            node.unlink();
+            node.unlink(now);
             self.changed(true);
         }
     }
@@ -235,10 +235,12 @@ impl Index {
             .filter(move |(key, _)| key.tenant == tenant)
     }
 
-    /// Lets holds and deadlines pass; the nodes whose layout became overdue.
+    /// Lets holds and deadlines pass, and forgets nodes that are lost for good; the nodes whose layout became overdue.
     pub(crate) fn tick(&mut self, now: Instant) -> Vec<String> {
         let mut overdue = Vec::new();
-        let mut passed = false;
+        let known = self.nodes.len();
+        self.nodes.retain(|_, node| !node.is_forgotten(now));
+        let mut passed = self.nodes.len() < known;
         for (name, node) in &mut self.nodes {
             let was = node.is_overdue();
             passed |= node.tick(now);
@@ -300,9 +302,9 @@ impl Index {
     }
 
     /// Ends every stream.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self, now: Instant) {
         for node in self.nodes.values_mut() {
-            node.unlink();
+            node.unlink(now);
         }
         self.revision.closed = true;
         self.changed(false);

@@ -201,7 +201,7 @@ impl Gauges {
             )?,
             demand: gauges(
                 "demand_slices",
-                "Slices that all queues want now, by the profile they prefer.",
+                "Slices that all queues want now, each queue by the first of its profiles.",
                 &["profile"],
             )?,
             nodes: gauges("nodes", "Nodes, by state.", &["state"])?,

@@ -141,7 +141,7 @@ impl Fixture {
     /// Its stream ends.
     pub(crate) fn leave(&mut self, node: &str) {
         let joined = self.streams.remove(node).unwrap();
-        self.index.agent_left(node, joined.connection);
+        self.index.agent_left(node, joined.connection, self.now);
     }
 
     pub(crate) fn connection(&self, node: &str) -> Connection {

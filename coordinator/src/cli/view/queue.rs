@@ -1,5 +1,7 @@
 //! Queues.
 
+use std::fmt;
+
 use mica_proto::convert::Invalid;
 use mica_proto::v1;
 use serde::Serialize;
@@ -50,6 +52,17 @@ impl From<&v1::Unmet> for Unmet {
             count: unmet.count,
             detail: unmet.detail.clone(),
         }
+    }
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            reason,
+            count,
+            detail,
+        } = self;
+        write!(f, "{count} unmet ({reason}): {detail}")
     }
 }
 

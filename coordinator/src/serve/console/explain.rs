@@ -71,7 +71,7 @@ fn explain_queue(
     }
     lines.push(format!(
         "each task needs one slice of {}",
-        queue.config.profiles.join(" or, failing that, ")
+        queue.config.profiles.join(" or ")
     ));
     lines.push(idle_slices(index, queue));
     if let Some(plan) = round.and_then(|round| round.queues.get(key)) {

@@ -18,6 +18,10 @@ use super::{
 /// seconds, so a minute without an answer means that something is stuck.
 const OUTCOME_DEADLINE: Duration = Duration::from_secs(60);
 
+/// A node is forgotten when its agent has been away so long: who looks on the next day should still see what was lost, but nodes that
+/// come and go under ever new names must not fill the memory.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A node whose agent has been here.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -33,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) gpus: Vec<NodeGpu>,
     /// The agent's stream, while there is one.
     link: Option<Link>,
+    /// When the last one ended.
+    lost: Option<Instant>,
     outstanding: Option<Outstanding>,
 }
 
@@ -75,6 +81,7 @@ impl Node {
             nvml_version: String::new(),
             gpus: Vec::new(),
             link: None,
+            lost: None,
             outstanding: None,
         }
     }
@@ -105,9 +112,21 @@ impl Node {
     }
 
     /// Closes the stream. The agent may or may not have executed what is outstanding: its next report will show it.
-    pub(crate) fn unlink(&mut self) {
+    pub(crate) fn unlink(&mut self, now: Instant) {
         self.link = None;
+        self.lost = Some(now);
         self.outstanding = None;
+    }
+
+    /// When it is forgotten unless its agent comes back.
+    fn forgotten_at(&self) -> Option<Instant> {
+        let lost = self.lost.filter(|_| self.link.is_none())?;
+        Some(lost + FORGOTTEN_AFTER)
+    }
+
+    /// Whether its agent has been away so long that it is to be forgotten.
+    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
+        self.forgotten_at().is_some_and(|at| at <= now)
     }
 
     pub(crate) fn state(&self) -> v1::NodeState {
@@ -239,6 +258,7 @@ impl Node {
             .iter()
             .filter_map(NodeGpu::held_until)
             .chain(deadline)
+            .chain(self.forgotten_at())
             .min()
     }
 

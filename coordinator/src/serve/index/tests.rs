@@ -37,7 +37,17 @@ fn hold(fixture: &Fixture, node: &str) -> Option<String> {
 fn failure() -> Verdict {
     Verdict::Failed {
         step: FailedStep::CreateGpuInstance,
+        code: Some(23),
         detail: "Insufficient Resources".to_owned(),
+        rolled_back: true,
+    }
+}
+
+fn stopped_half_way() -> Verdict {
+    Verdict::Failed {
+        step: FailedStep::Destroy,
+        code: None,
+        detail: "process 7".to_owned(),
         rolled_back: true,
     }
 }
@@ -59,7 +69,7 @@ fn one_name_one_agent() {
     let old = fixture.connection("n");
     fixture.leave("n");
     fixture.try_join("n", 0).unwrap();
-    fixture.index.agent_left("n", old);
+    fixture.index.agent_left("n", old, fixture.now);
     assert_eq!(state(&fixture, "n"), NodeState::Starting, "not the newer");
 }
 
@@ -240,12 +250,14 @@ fn failures_hold_longer_each_time() {
     assert_eq!(until - fixture.now, 2 * SECOND, "success starts it anew");
 }
 
-#[test]
-fn a_refusal_for_use_holds_shortly_and_does_not_count() {
+#[rstest]
+#[case::refused(&in_use())]
+#[case::stopped_half_way(&stopped_half_way())]
+fn what_came_into_use_holds_shortly_and_does_not_count(#[case] verdict: &Verdict) {
     let mut fixture = cluster().with_node("n", &[""]);
     fixture.backlog(&[("q", 1, None)]);
     for _ in 0..3 {
-        attempt(&mut fixture, &in_use());
+        attempt(&mut fixture, verdict);
         let until = fixture.index.wakes_at().unwrap();
         assert_eq!(until - fixture.now, SECOND);
         fixture.wait(SECOND);
@@ -450,4 +462,24 @@ fn a_generation_that_nobody_gave_out_is_refused() {
         error.to_string().contains("--state-dir"),
         "the remedy: {error}"
     );
+}
+
+#[test]
+fn a_node_that_is_lost_for_a_day_is_forgotten() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let mut fixture = cluster()
+        .with_node("n", &["3g.20gb@0"])
+        .with_node("m", &[""]);
+    fixture.wait(day);
+    fixture.leave("n");
+    assert_eq!(fixture.index.wakes_at(), Some(fixture.now + day));
+    fixture.wait(day / 2);
+    assert_eq!(state(&fixture, "n"), NodeState::Lost);
+    let inputs = fixture.index.revision().inputs;
+    fixture.wait(day / 2);
+    assert_eq!(fixture.index.nodes().keys().collect::<Vec<_>>(), ["m"]);
+    assert!(fixture.index.revision().inputs > inputs);
+    fixture.try_join("n", 0).unwrap();
+    fixture.wait(2 * day);
+    assert_eq!(state(&fixture, "n"), NodeState::Starting, "it is not away");
 }

@@ -24,6 +24,8 @@ pub(crate) enum Verdict {
     Failed {
         /// Which one.
         step: v1::FailedStep,
+        /// What NVML returned, when it was NVML that refused.
+        code: Option<u32>,
         /// The agent's sentence.
         detail: String,
         /// Whether what was there before stands again.
@@ -99,6 +101,7 @@ impl From<v1::Failure> for Verdict {
     fn from(failure: v1::Failure) -> Self {
         Self::Failed {
             step: failure.step(),
+            code: failure.nvml_code,
             rolled_back: failure.rolled_back,
             detail: failure.detail,
         }
@@ -114,6 +117,7 @@ impl Verdict {
             Self::Refused { detail, .. } => ("the agent refused its layout".to_owned(), detail),
             Self::Failed {
                 step,
+                code: _,
                 detail,
                 rolled_back,
             } => {
@@ -147,12 +151,18 @@ impl Verdict {
         Some(Held { by, reason })
     }
 
-    /// Whether the agent only knew better than we: nothing ails the GPU.
+    /// Whether the agent only knew better than we: nothing ails the GPU. An agent that stops before a destroy of its own accord,
+    /// after it has done a part and undone it, has seen a process come; NVML was not asked.
     pub(crate) fn is_misunderstanding(&self) -> bool {
         matches!(
             self,
             Self::Refused {
                 reason: RefusalReason::InUse | RefusalReason::StaleGeneration,
+                ..
+            } | Self::Failed {
+                step: v1::FailedStep::Destroy,
+                code: None,
+                rolled_back: true,
                 ..
             }
         )

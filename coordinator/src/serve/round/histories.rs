@@ -201,6 +201,7 @@ impl World {
             self.machines[node].seen = generation;
             let verdict = Verdict::Failed {
                 step: mica_proto::v1::FailedStep::CreateGpuInstance,
+                code: Some(23),
                 detail: String::new(),
                 rolled_back: true,
             };

@@ -115,7 +115,8 @@ pub struct Args {
         value_parser = duration
     )]
     pub debounce: Duration,
-    /// How long agents have to come back after a start, before the first round plans without them. They try again within 5s
+    /// How long agents have to come back after a start, before the first round plans without them. After a
+    /// long outage they may take 5s
     #[arg(
         long,
         env = "MICA_GRACE",

@@ -81,16 +81,18 @@ impl Get {
     }
 }
 
-/// The items that go by one of the `wanted` names, or all. Each of the `needed` names must have one.
+/// The items that go by one of the `wanted` names, or all. Each of the `needed` names must be known.
 fn select<T: Item>(
     cluster: &v1::Cluster,
     needed: &[String],
     wanted: &[String],
 ) -> Result<Vec<T>, Fail> {
     let mut items = T::all(cluster).map_err(Fail::Nonsense)?;
-    for name in needed {
-        if !items.iter().any(|item| item.names().contains(name)) {
-            return Err(Fail::NotFound(unknown(name, &items)));
+    if !needed.is_empty() {
+        let mut known = T::scopes(cluster).map_err(Fail::Nonsense)?;
+        known.extend(items.iter().flat_map(Item::names));
+        if let Some(name) = needed.iter().find(|name| !known.contains(name)) {
+            return Err(Fail::NotFound(unknown::<T>(name, known)));
         }
     }
     if !wanted.is_empty() {
@@ -100,11 +102,8 @@ fn select<T: Item>(
 }
 
 /// That nothing has this name, and what has one like it.
-fn unknown<T: Item>(name: &str, items: &[T]) -> String {
-    let (plural, near) = (
-        T::PLURAL,
-        near(name, items.iter().flat_map(Item::names)).join(", "),
-    );
+fn unknown<T: Item>(name: &str, known: Vec<String>) -> String {
+    let (plural, near) = (T::PLURAL, near(name, known).join(", "));
     if near.is_empty() {
         let get = plural.to_lowercase();
         format!("no {plural} by the name of {name:?}; `mica get {get}` shows all")

@@ -36,6 +36,11 @@ pub(super) trait Item: Serialize + Sized {
     /// What people may call it, or what it belongs to: `mica get slices NODE` shows those of the node.
     fn names(&self) -> Vec<String>;
 
+    /// Names that items could go by though none does: there is a node, and it has no slice.
+    fn scopes(_cluster: &v1::Cluster) -> Result<Vec<String>, Invalid> {
+        Ok(Vec::new())
+    }
+
     /// A cell for each column.
     fn row(&self) -> Vec<String>;
 }

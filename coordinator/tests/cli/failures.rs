@@ -14,7 +14,7 @@ use super::program::{command, mica};
 
 #[rstest]
 #[case::slice(&["get", "slices", "MIG-8", "nothing"], 1, "error: no slices by the name of \"nothing\"; `mica get slices` shows all\n")]
-#[case::near_slice(&["get", "slices", "node-b"], 1, "error: no slices by the name of \"node-b\"; did you mean node-a, node-a/0?\n")]
+#[case::near_slice(&["get", "slices", "node-c"], 1, "error: no slices by the name of \"node-c\"; did you mean node-a, node-a/0, node-a/1, node-a/2, node-b?\n")]
 #[case::near_queue(&["get", "queues", "acme/haf"], 1, "error: no queues by the name of \"acme/haf\"; did you mean acme/half, acme?\n")]
 #[case::gpu(&["get", "gpus", "nothing"], 1, "error: no GPUs by the name of \"nothing\"; `mica get gpus` shows all\n")]
 #[case::explain(&["explain", "hafl"], 1, "error: no queue or GPU \"hafl\"; near: half\n")]

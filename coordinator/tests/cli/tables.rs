@@ -30,6 +30,14 @@ async fn get(#[case] args: &[&str], #[case] golden: &str) {
 }
 
 #[tokio::test]
+async fn a_gpu_without_slices_is_no_unknown_name() {
+    let coordinator = Coordinator::start().await;
+    let ended = coordinator.mica(&["get", "slices", "node-a/1"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
+    assert_eq!(ended.stderr, "no slices\n");
+}
+
+#[tokio::test]
 async fn an_empty_cluster_is_told_to_people_and_an_empty_list_to_programs() {
     let coordinator = Coordinator::start().await;
     coordinator.cluster.send_replace(Cluster::default());

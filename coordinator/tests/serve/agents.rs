@@ -129,6 +129,7 @@ async fn a_refusal_is_shown_and_tried_again() {
         explained.contains("process 7 is on GPU instance 1"),
         "{explained}"
     );
+    assert!(explained.contains("\ntried again within "), "{explained}");
     let gpus_held = "mica_coordinator_held_gpus{reason=\"refused\"}";
     assert_eq!(coordinator.metric(gpus_held).await, Some(1.0));
 

@@ -17,7 +17,7 @@ pub(in super::super) struct Gpu {
     product: String,
     memory_mib: u64,
     mig: &'static str,
-    /// Absent when it has no MIG.
+    /// Absent when it has no MIG, or cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     slots: Option<Slots>,
     slices: Count,
@@ -51,6 +51,15 @@ pub(super) fn state(node: &v1::Node, gpu: &mica_model::Gpu) -> (&'static str, Op
     }
 }
 
+/// Not known of a GPU that cannot be read.
+fn slots(gpu: &mica_model::Gpu) -> Option<Slots> {
+    let board = gpu.board.as_ref().filter(|_| gpu.fault.is_none())?;
+    Some(Slots {
+        used: gpu.layout().mask().count(),
+        total: board.slots,
+    })
+}
+
 impl Item for Gpu {
     const LIST: &'static str = "GpuList";
     const PLURAL: &'static str = "GPUs";
@@ -77,10 +86,7 @@ impl Item for Gpu {
                     node: node.name.clone(),
                     index: gpu.index,
                     mig: gpu.mig_mode.as_str(),
-                    slots: gpu.board.as_ref().map(|board| Slots {
-                        used: gpu.layout().mask().count(),
-                        total: board.slots,
-                    }),
+                    slots: slots(&gpu),
                     slices: Count::of(&gpu.instances),
                     state,
                     reason,
@@ -110,6 +116,10 @@ impl Item for Gpu {
             self.uuid.clone(),
             self.node.clone(),
         ]
+    }
+
+    fn scopes(cluster: &v1::Cluster) -> Result<Vec<String>, Invalid> {
+        Ok(cluster.nodes.iter().map(|node| node.name.clone()).collect())
     }
 
     fn row(&self) -> Vec<String> {

@@ -147,6 +147,15 @@ impl Item for Slice {
         names
     }
 
+    fn scopes(cluster: &v1::Cluster) -> Result<Vec<String>, Invalid> {
+        let nodes = nodes(cluster)?.into_iter().flat_map(|(node, gpus)| {
+            let gpus = gpus.into_iter();
+            let gpus = gpus.flat_map(|gpu| [gpu_name(&node.name, gpu.index), gpu.uuid]);
+            gpus.chain([node.name.clone()]).collect::<Vec<_>>()
+        });
+        Ok(nodes.collect())
+    }
+
     fn row(&self) -> Vec<String> {
         let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
         vec![

@@ -47,7 +47,7 @@ pub(super) fn explain(index: &Index, subject: &str, now: Now) -> Result<Vec<Stri
     let gpus = index
         .gpus()
         .filter(|(id, _, gpu)| gpu.gpu.uuid == subject || id.to_string() == subject)
-        .flat_map(|(id, node, gpu)| explain_gpu(index, &id, node, gpu, round.as_ref()));
+        .flat_map(|(id, node, gpu)| explain_gpu(index, &id, node, gpu, round.as_ref(), now));
     let lines: Vec<_> = queues.chain(gpus).collect();
     if lines.is_empty() {
         Err(not_found(index, subject))
@@ -145,6 +145,7 @@ fn explain_gpu(
     node: &Node,
     gpu: &NodeGpu,
     round: Option<&Round>,
+    now: Now,
 ) -> Vec<String> {
     let seen = &gpu.gpu;
     let mut lines = vec![format!(
@@ -163,6 +164,12 @@ fn explain_gpu(
     if let Some(reason) = held.as_ref().or(left_out) {
         lines.push(format!("left alone for now: {reason}"));
     }
+    if let Some(until) = gpu.held_until() {
+        let wait = until.saturating_duration_since(now.clock).as_secs() + 1;
+        lines.push(format!(
+            "tried again within {wait} s, or as soon as something changes on it"
+        ));
+    }
     let availability = match node.standing(gpu).availability {
         Availability::Free if left_out.is_some() => "the planner does not count on it",
         Availability::Free => "the planner may change it",
@@ -174,12 +181,10 @@ fn explain_gpu(
     lines.push(availability.to_owned());
     let slices = seen.instances.iter();
     lines.extend(slices.map(|instance| describe(board, instance)));
-    let taken = seen.layout().mask().count();
-    lines.push(format!(
-        "{} of {} slots are free",
-        board.slots.saturating_sub(taken),
-        board.slots
-    ));
+    if seen.fault.is_none() {
+        let free = board.slots.saturating_sub(seen.layout().mask().count());
+        lines.push(format!("{free} of {} slots are free", board.slots));
+    }
     let change = round.and_then(|round| round.plan.changes.iter().find(|change| change.gpu == *id));
     lines.extend(change.into_iter().flat_map(|change| planned(board, change)));
     lines

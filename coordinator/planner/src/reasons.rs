@@ -170,12 +170,15 @@ fn unavailable(accept: &[String], places: &[Place<'_>]) -> Option<Reason> {
             .iter()
             .filter(|place| availability(place) == Availability::Free)
     };
-    if frees().any(|place| has_room(&place)) {
-        return None;
-    }
     let waiting = places
         .iter()
         .filter(|place| availability(place) != Availability::Free);
+    // Room that was granted to others does not excuse a GPU that stands open and cannot be changed.
+    let is_open = |place: &Place<'_>| place.blocked == (0, 0);
+    let stands_open = waiting.clone().any(is_open);
+    if frees().any(|place| is_open(place) || has_room(&place) && !stands_open) {
+        return None;
+    }
     let has_free = frees().next().is_some();
     let count = |wanted| {
         let gpus = waiting.clone().filter(|place| !has_free || has_room(place));

@@ -133,3 +133,13 @@ fn the_only_gpu_with_room_cannot_be_changed() {
          and no other GPU has room"
     );
 }
+
+#[test]
+fn room_that_others_were_granted_does_not_hide_a_gpu_that_cannot_be_changed() {
+    let board = a100();
+    let mut gpus = vec![gpu(&board, "n/0", "", ""), gpu(&board, "n/1", "", "")];
+    gpus[1].availability = Availability::Unavailable;
+    // Both halves of n/0 go to the first two.
+    let (reason, count, _) = unmet(&gpus, &[class("a", "3g.20gb", 3, 3)]);
+    assert_eq!((reason, count), (UnmetReason::GpuUnavailable, 1));
+}

@@ -22,6 +22,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) body: &'a [u8],
     /// Address of the caller.
     pub(crate) ip: &'a str,
+    /// Code and subcode with which it is refused on purpose.
+    pub(crate) refuse: Option<(u16, u32)>,
 }
 
 /// What goes back.
@@ -87,6 +89,9 @@ fn run(
     incoming: &Incoming<'_>,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
+    if let Some((code, subcode)) = incoming.refuse {
+        return Err(ApiError::new(code, subcode, "Refused on purpose"));
+    }
     let (roles, handler) = match endpoint.act {
         Act::Open(answer) => return Ok(answer()),
         Act::Closed(roles, handler) => (roles, handler),

@@ -1,7 +1,7 @@
 //! Points in time as ClearML writes them.
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Written with offset and, unless it is zero, a fraction of six digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,15 @@ impl std::fmt::Display for Date {
 impl Serialize for Date {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let date = text.parse();
+        date.map(Self)
+            .map_err(|_| D::Error::custom(format!("{text:?} is no date")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! HTTP around the calls: any method, faults on purpose, compression, the log.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -13,7 +13,8 @@ use jiff::Timestamp;
 
 use crate::{
     call::{self, Incoming, Outgoing},
-    faults::{Fault, Request},
+    control,
+    faults::{self, Fault, Request},
     path,
     server::Line,
     state::State,
@@ -34,30 +35,43 @@ pub(crate) async fn handle(
     let Ok(body) = axum::body::to_bytes(body, LONGEST_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let delay = state.faults().delay;
-    if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
+    let path = parts.uri.path();
+    if let Some((status, answer)) =
+        control::answer(&state, &parts.method, path, &body, line.is_local())
+    {
+        return json(status, answer.to_string());
     }
-    let fault = state.faults().take();
+    let endpoint = path::parse(path).map_or(path, |(_, name)| name);
+    let delay = state.faults().delay;
+    tokio::time::sleep(delay).await;
+    let fault = state.faults().take(endpoint);
+    if let Some(Fault::Slow { millis }) = fault {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
     let response = match fault {
         Some(Fault::Status { code, retry_after }) => error_page(code, retry_after),
         Some(Fault::WebPage) => html("<!doctype html><html><body>ClearML</body></html>"),
         Some(Fault::Drop) => StatusCode::OK.into_response(),
-        Some(Fault::DropAfterwards) | None => answer(&state, &parts, &body, &line),
+        _ => answer(&state, &parts, &body, &line, fault),
     };
     let cut = matches!(fault, Some(Fault::Drop | Fault::DropAfterwards));
     if cut {
         line.cut();
     }
-    let path = parts.uri.path();
     state.faults().log(Request {
-        endpoint: path::parse(path).map_or(path, |(_, name)| name).to_owned(),
+        endpoint: endpoint.to_owned(),
         status: if cut { 0 } else { response.status().as_u16() },
     });
     response
 }
 
-fn answer(state: &State, parts: &Parts, body: &Bytes, line: &Line) -> Response {
+fn answer(
+    state: &State,
+    parts: &Parts,
+    body: &Bytes,
+    line: &Line,
+    fault: Option<Fault>,
+) -> Response {
     if parts.method == Method::OPTIONS {
         let mut response = html("");
         if let Some(origin) = parts.headers.get(header::ORIGIN) {
@@ -80,17 +94,31 @@ fn answer(state: &State, parts: &Parts, body: &Bytes, line: &Line) -> Response {
         headers: &parts.headers,
         body,
         ip: &line.ip().to_string(),
+        refuse: match fault {
+            Some(Fault::Refuse { code, subcode }) => Some((code, subcode)),
+            _ => None,
+        },
     };
-    let outgoing = call::answer(&mut state.store(), &incoming, Timestamp::now());
+    let (mut store, now) = (state.store(), Timestamp::now());
+    if let Some(fault) = fault {
+        faults::strike(&mut store, fault, &parts.headers, now);
+    }
+    let outgoing = call::answer(&mut store, &incoming, now);
+    drop(store);
     envelope(&outgoing, &parts.headers)
+}
+
+fn json(status: u16, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    response
 }
 
 fn envelope(outgoing: &Outgoing, headers: &HeaderMap) -> Response {
     let text = outgoing.envelope.to_string();
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() =
-        StatusCode::from_u16(outgoing.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    set(&mut response, header::CONTENT_TYPE, "application/json");
+    let mut response = json(outgoing.status, Body::empty());
     set(&mut response, header::VARY, "Accept-Encoding");
     let wanted = headers
         .get(header::ACCEPT_ENCODING)

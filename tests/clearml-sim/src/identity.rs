@@ -3,12 +3,12 @@
 use axum::http::HeaderMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{error::ApiError, store::Store, token};
 
 /// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Role {
@@ -88,6 +88,9 @@ fn by_keys(store: &Store, proof: &str) -> Result<Identity, ApiError> {
 
 fn identity(store: &Store, user: &str, session: Option<String>) -> Option<Identity> {
     let row = store.users.get(user)?;
+    if !store.is_active(&row.company) {
+        return None;
+    }
     Some(Identity {
         user: user.to_owned(),
         company: row.company.clone(),

@@ -13,7 +13,9 @@
 
 mod body;
 mod call;
+mod control;
 mod date;
+mod dump;
 mod endpoints;
 mod error;
 mod faults;
@@ -31,7 +33,8 @@ mod token;
 
 pub use self::{
     date::Date,
-    faults::{Fault, Request},
+    dump::NoDump,
+    faults::{Fault, FaultRule, Request},
     identity::Role,
     seed::{Seed, SeedCompany, SeedTask, SeedUser},
     server::Server,

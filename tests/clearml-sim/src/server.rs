@@ -111,6 +111,11 @@ impl Line {
         self.ip
     }
 
+    /// Whether the caller is on the same machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.ip.to_canonical().is_loopback()
+    }
+
     /// Lets the connection end without another byte sent.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     date::Date,
-    faults::{Fault, Faults, Request},
+    faults::{Fault, FaultRule, Faults, Request},
     identity::Role,
     store::{Company, Key, Session, Store, User, queue::Queue, task::Status, task::Task},
 };
@@ -197,12 +197,17 @@ impl State {
 
     /// Lets a fault happen to the next `times` requests, after those that are waiting already.
     pub fn inject(&self, times: u32, fault: Fault) {
-        self.faults().next.push_back((times, fault));
+        self.add_fault(FaultRule::new(fault).times(times));
+    }
+
+    /// Lets a fault happen to the requests that the rule says.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.faults().rules.push_back(rule);
     }
 
     /// No more faults.
     pub fn heal(&self) {
-        self.faults().next.clear();
+        self.faults().rules.clear();
     }
 
     /// Waits this long before each answer.
@@ -229,6 +234,11 @@ impl State {
         for session in self.store().sessions.values_mut() {
             *session = end;
         }
+    }
+
+    /// Deletes a company softly, as `tenants.delete_tenant` does: it stays, with `active: false`, and nobody of it gets in.
+    pub fn deactivate_company(&self, company: &str) {
+        self.store().tenant_mut(company).active = false;
     }
 
     /// Takes keys away from their user.

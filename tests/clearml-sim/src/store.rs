@@ -1,15 +1,19 @@
 //! Everything the server knows.
 
+pub(crate) mod enterprise;
 pub(crate) mod queue;
 pub(crate) mod task;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
 
-use self::{queue::Queue, task::Task, worker::Worker};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use self::{enterprise::Tenant, queue::Queue, task::Task, worker::Worker};
 use crate::{error::ApiError, identity::Role, random::Random, token};
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Store {
     pub(crate) random: Random,
     /// Signs tokens.
@@ -28,29 +32,34 @@ pub(crate) struct Store {
     pub(crate) workers: Table<Worker>,
     /// Listings in progress: how many rows were sent.
     pub(crate) scrolls: BTreeMap<String, usize>,
+    /// What only the Enterprise edition knows of companies, by company.
+    pub(crate) tenants: BTreeMap<String, Tenant>,
 }
 
 /// A workspace.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Company {
     pub(crate) name: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct User {
     pub(crate) company: String,
     pub(crate) name: String,
     pub(crate) role: Role,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Key {
     pub(crate) secret: String,
     pub(crate) user: String,
 }
 
 /// What became of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Session {
     /// Good until it expires.
     Live,
@@ -73,7 +82,18 @@ impl Store {
             tasks: Table::new(),
             workers: Table::new(),
             scrolls: BTreeMap::new(),
+            tenants: BTreeMap::new(),
         }
+    }
+
+    /// A company as the tenant API sees it.
+    pub(crate) fn tenant_mut(&mut self, company: &str) -> &mut Tenant {
+        self.tenants.entry(company.to_owned()).or_default()
+    }
+
+    /// Whether the company was not softly deleted.
+    pub(crate) fn is_active(&self, company: &str) -> bool {
+        self.tenants.get(company).is_none_or(|tenant| tenant.active)
     }
 
     /// A queue of the company; of others it does not even say that they exist.
@@ -133,5 +153,29 @@ impl<T> Table<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.rows.values()
+    }
+}
+
+/// A list of pairs, identifier and row, because the order of rows counts.
+impl<T: Serialize> Serialize for Table<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut ids: Vec<(&u64, &String)> =
+            self.places.iter().map(|(id, place)| (place, id)).collect();
+        ids.sort_unstable();
+        to.collect_seq(
+            ids.into_iter()
+                .filter_map(|(place, id)| Some((id, self.rows.get(place)?))),
+        )
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let rows: Vec<(String, T)> = Vec::deserialize(from)?;
+        let mut table = Self::new();
+        for (id, row) in rows {
+            table.insert(&id, row);
+        }
+        Ok(table)
     }
 }

@@ -1,6 +1,6 @@
 //! Queues.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{date::Date, list::Row};
@@ -11,7 +11,7 @@ pub(crate) const HIDDEN: &str = "k8s-glue";
 pub(crate) const DEFAULT: &str = "default";
 
 /// A queue, with the fields that the API shows.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Queue {
     /// Identifier, unique in the server.
@@ -38,7 +38,7 @@ pub struct Queue {
 }
 
 /// A task that waits in a queue.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
     /// Identifier of the task.

@@ -1,12 +1,12 @@
 //! Tasks and their life.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{date::Date, list::Row};
 
 /// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
@@ -54,7 +54,7 @@ impl Status {
 }
 
 /// A task, with the fields that the API shows.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Task {
     /// Identifier, unique in the server.
@@ -111,7 +111,7 @@ pub struct Task {
 }
 
 /// Where a task runs or waits.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Execution {
     /// Queue it waits in or came from.

@@ -1,9 +1,15 @@
 //! What can be done to a GPU: each change is made wholly or answers the driver's return code and changes nothing.
 
+use crate::behaviour::Behaviour;
 use crate::boards::{self, Board, Profile, Span};
 use crate::code::Code;
 use crate::rules;
-use crate::state::{ComputeInstance, Gpu, GpuInstance, MAX_PROCESSES, Process, WHOLE_GPU};
+use crate::state::{ComputeInstance, Gpu, GpuInstance};
+
+mod mode;
+mod process;
+
+pub(crate) use mode::Start;
 
 type Result<T> = std::result::Result<T, Code>;
 
@@ -44,9 +50,14 @@ impl Gpu {
         &mut self,
         profile_id: u32,
         place: Option<Span>,
+        behaviour: Behaviour,
     ) -> Result<u8> {
         let board = self.mig_board()?;
         let profile = profile(board, profile_id)?;
+        let first = self.instances().next().is_none();
+        if first && behaviour.first_instance_needs_an_idle_gpu() && self.is_held() {
+            return Err(Code::ERROR_IN_USE);
+        }
         let place = match place {
             Some(place) if !profile.placements().any(|legal| legal == place) => {
                 return Err(Code::ERROR_INVALID_ARGUMENT);
@@ -95,6 +106,7 @@ impl Gpu {
         gi_id: u8,
         profile_id: u32,
         place: Option<Span>,
+        behaviour: Behaviour,
     ) -> Result<u8> {
         self.mig_board()?;
         let gi = *self.instance(gi_id).ok_or(Code::ERROR_INVALID_ARGUMENT)?;
@@ -106,6 +118,7 @@ impl Gpu {
         let place = rules::free_compute_placements(&gi, profile.placements())
             .find(|&free| place.is_none_or(|place| place == free))
             .ok_or(Code::ERROR_INSUFFICIENT_RESOURCES)?;
+        let generation = self.tick();
         let instance = ComputeInstance {
             profile: byte(profile.id)?,
             start: byte(place.start)?,
@@ -113,7 +126,12 @@ impl Gpu {
             mig_index: (0..=u8::MAX)
                 .find(|&index| self.mig_device(index.into()).is_none())
                 .ok_or(Code::ERROR_UNKNOWN)?,
-            generation: self.tick(),
+            generation,
+            birth: if behaviour.uuids_come_again() {
+                0
+            } else {
+                generation
+            },
         };
         let slot = self
             .instances
@@ -127,7 +145,7 @@ impl Gpu {
     /// Destroys a compute instance: 19 while it has processes.
     pub(crate) fn destroy_compute_instance(&mut self, gi_id: u8, id: u8) -> Result<()> {
         self.mig_board()?;
-        if self.processes_on(gi_id, Some(id)).next().is_some() {
+        if self.is_used(gi_id, id) {
             return Err(Code::ERROR_IN_USE);
         }
         self.instances
@@ -138,110 +156,6 @@ impl Gpu {
             .size = 0;
         self.tick();
         Ok(())
-    }
-
-    /// Asks for a MIG mode and returns the activation status: success, or 19 while a process is on the GPU; then the mode
-    /// stays pending until it is asked for again, or the GPU is reset.
-    pub(crate) fn set_mig_mode(&mut self, enable: bool) -> Code {
-        let mode = u8::from(enable);
-        self.tick();
-        self.mig_pending = mode;
-        if self.mig_current == mode {
-            return Code::SUCCESS;
-        }
-        if !self.processes().is_empty() {
-            return Code::ERROR_IN_USE;
-        }
-        self.apply_pending_mode();
-        Code::SUCCESS
-    }
-
-    /// Resets the GPU: 19 while a process is on it. Instances do not survive; a pending mode is applied.
-    pub(crate) fn reset(&mut self) -> Result<()> {
-        if !self.processes().is_empty() {
-            return Err(Code::ERROR_IN_USE);
-        }
-        self.tick();
-        self.apply_pending_mode();
-        self.lost = 0;
-        Ok(())
-    }
-
-    fn apply_pending_mode(&mut self) {
-        self.mig_current = self.mig_pending;
-        for gi in &mut self.instances {
-            gi.size = 0;
-        }
-    }
-
-    /// Starts a process on the first compute instance of a GPU instance, or on the whole GPU.
-    ///
-    /// 29 when the MIG mode does not agree; 6 when the GPU instance is gone, or has no compute instance; 20 when its memory
-    /// does not suffice; 5 when this process is there already; 23 when the process table is full.
-    pub(crate) fn start_process(
-        &mut self,
-        gi: Option<u8>,
-        pid: u32,
-        memory_bytes: u64,
-    ) -> Result<Process> {
-        if gi.is_some() != self.mig_enabled() {
-            return Err(Code::ERROR_INVALID_STATE);
-        }
-        let (gi, ci) = match gi {
-            None => (WHOLE_GPU, WHOLE_GPU),
-            Some(id) => {
-                let instance = self.instance(id).ok_or(Code::ERROR_NOT_FOUND)?;
-                let (ci, _) = instance
-                    .compute_instances()
-                    .next()
-                    .ok_or(Code::ERROR_NOT_FOUND)?;
-                (id, ci)
-            }
-        };
-        if self
-            .processes_on(gi, Some(ci))
-            .any(|process| process.pid == pid)
-        {
-            return Err(Code::ERROR_ALREADY_INITIALIZED);
-        }
-        let used: u64 = self
-            .processes_on(gi, None)
-            .map(|process| process.memory_bytes)
-            .sum();
-        if used.saturating_add(memory_bytes) > self.memory_bytes(gi) {
-            return Err(Code::ERROR_MEMORY);
-        }
-        let index = usize::try_from(self.process_count).unwrap_or(MAX_PROCESSES);
-        if index >= MAX_PROCESSES {
-            return Err(Code::ERROR_INSUFFICIENT_RESOURCES);
-        }
-        self.tick();
-        let process = Process {
-            pid,
-            gi,
-            ci,
-            reserved: 0,
-            memory_bytes,
-            started: self.clock,
-        };
-        if let Some(slot) = self.processes.get_mut(index) {
-            *slot = process;
-        }
-        self.process_count += 1;
-        Ok(process)
-    }
-
-    /// Ends one entry of a process and returns it; `None` when it has none left on this GPU.
-    pub(crate) fn stop_process(&mut self, pid: u32) -> Option<Process> {
-        let index = self
-            .processes()
-            .iter()
-            .position(|process| process.pid == pid)?;
-        self.tick();
-        let last = usize::try_from(self.process_count).ok()?.checked_sub(1)?;
-        self.processes.swap(index, last);
-        self.process_count -= 1;
-        self.processes.get(last).copied()
     }
 
     /// Memory of a GPU instance, or of the whole GPU.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::code::Code;
 use crate::log::{Present, Sight};
+use crate::permission::Permission;
 use crate::state::{Gpu, Process, WHOLE_GPU};
 use crate::store::{Store, StoreError};
 
@@ -17,14 +18,16 @@ struct Session {
 
 static SESSION: RwLock<Option<Session>> = RwLock::new(None);
 
-/// Opens the node in `dir`, or counts one more user of the open one.
-pub(crate) fn init(dir: &Path) -> Result<(), StoreError> {
+/// Opens the node in `dir`, or counts one more user of the open one. A client that had vanished starts anew, as the next process
+/// would that takes its place.
+pub(crate) fn init(dir: &Path, permission: Option<Permission>) -> Result<(), StoreError> {
     let mut session = SESSION.write().unwrap_or_else(PoisonError::into_inner);
-    if let Some(session) = session.as_mut() {
-        session.count += 1;
+    if let Some(open) = session.as_mut().filter(|open| !open.store.has_vanished()) {
+        open.count += 1;
         return Ok(());
     }
-    let store = Arc::new(Store::open(dir)?);
+    let store = Arc::new(Store::attach(dir, permission)?);
+    forget_looks(session.is_some(), store.load());
     *session = Some(Session { count: 1, store });
     Ok(())
 }
@@ -49,14 +52,33 @@ pub(crate) fn store() -> Result<Arc<Store>, Code> {
         .ok_or(Code::ERROR_UNINITIALIZED)
 }
 
-/// By GPU, GPU instance and compute instance: the GPU's clock when this process last read the list of processes there.
-static LOOKS: Mutex<BTreeMap<(usize, u8, u8), u64>> = Mutex::new(BTreeMap::new());
+/// What this process has looked at.
+struct Looks {
+    /// Load of the driver that they are of.
+    load: u32,
+    /// By GPU, GPU instance and compute instance: the GPU's clock when this process last read the list of processes there.
+    clocks: BTreeMap<(usize, u8, u8), u64>,
+}
+
+static LOOKS: Mutex<Looks> = Mutex::new(Looks {
+    load: 0,
+    clocks: BTreeMap::new(),
+});
+
+/// Forgets what was seen by a client that vanished, or under another load of the driver.
+fn forget_looks(vanished: bool, load: u32) {
+    let mut looks = LOOKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if vanished || looks.load != load {
+        looks.clocks.clear();
+    }
+    looks.load = load;
+}
 
 /// Remembers that this process has read the process list of one compute instance, or of the whole GPU.
 pub(crate) fn looked(index: usize, gpu: &Gpu, instance: Option<(u8, u8)>) {
     let mut looks = LOOKS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut look = |gi, ci| {
-        looks.insert((index, gi, ci), gpu.clock);
+        looks.clocks.insert((index, gi, ci), gpu.clock);
     };
     if let Some((gi, ci)) = instance {
         return look(gi, ci);
@@ -83,7 +105,7 @@ pub(crate) fn present<'a>(
                 .instance(process.gi)
                 .and_then(|gi| gi.compute_instance(process.ci));
             let made = compute.map_or(0, |compute| compute.generation.into());
-            let look = looks.get(&(index, process.gi, process.ci));
+            let look = looks.clocks.get(&(index, process.gi, process.ci));
             let sight = match look.filter(|&&clock| clock >= made) {
                 None => Sight::NeverLooked,
                 Some(&clock) if clock >= process.started => Sight::Seen,

@@ -1,9 +1,14 @@
-//! Faults to inject: a wrong answer, a delay or a sudden death, at a call of one's choice.
+//! Faults to inject: a wrong answer, a delay or a sudden death, at a call or a change of one's choice, or at random.
 
+mod random;
+mod slot;
+
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::code::Code;
-use crate::state::FaultSlot;
+
+pub use random::RandomFaults;
 
 /// Every symbol of the NVML header, one a line.
 pub(crate) const SYMBOLS: &str = include_str!("../symbols.txt");
@@ -20,6 +25,23 @@ pub enum Effect {
     Kill,
     /// It takes this long more.
     Delay(Duration),
+    /// The client is treated as if it had been killed before the call: this call and all further ones do nothing and answer 999,
+    /// until the client initialises again, as its next process would. For tests that have the client in their own process.
+    Vanish,
+    /// The client is killed right after a call of this name changed the state (mode, or an instance created or destroyed), before
+    /// the call returns. Counted in changes, not in calls.
+    KillAfterChange,
+    /// As [`Effect::KillAfterChange`], but the client is treated as if it had been killed (see [`Effect::Vanish`]).
+    VanishAfterChange,
+}
+
+/// When a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Before a call does anything.
+    Call,
+    /// Right after a change.
+    Change,
 }
 
 /// A fault.
@@ -29,9 +51,9 @@ pub struct Fault {
     pub call: String,
     /// What happens to it.
     pub effect: Effect,
-    /// Calls to let pass first.
+    /// Calls (or changes) to let pass first, by whichever client.
     pub after: u32,
-    /// How many calls to hit then; `None` means all.
+    /// How many calls (or changes) to hit then; `None` means all.
     pub times: Option<u32>,
 }
 
@@ -43,11 +65,13 @@ pub enum FaultError {
         "call {0:?} is no NVML function; names are those of nvml.h, e.g. nvmlDeviceCreateGpuInstance, or * for every call"
     )]
     UnknownCall(String),
+    /// More than all calls were to fail.
+    #[error("random faults in {0} of a million calls: at most all of them can fail")]
+    Rate(u32),
+    /// Too many codes, or none.
+    #[error("{0} codes: random faults choose from 1 to {max}", max = crate::state::MAX_CODES)]
+    Codes(usize),
 }
-
-const RETURN: u32 = 0;
-const KILL: u32 = 1;
-const DELAY: u32 = 2;
 
 impl Fault {
     /// The next call of this name returns `code`.
@@ -72,65 +96,46 @@ impl Fault {
         }
     }
 
-    pub(crate) fn slot(&self) -> Result<FaultSlot, FaultError> {
-        let unknown = || FaultError::UnknownCall(self.call.clone());
-        if self.call != EVERY_CALL && !SYMBOLS.lines().any(|symbol| symbol == self.call) {
-            return Err(unknown());
-        }
-        let mut call = [0; 72];
-        call.get_mut(..self.call.len())
-            .ok_or_else(unknown)?
-            .copy_from_slice(self.call.as_bytes());
-        let (effect, code, delay) = match self.effect {
-            Effect::Return(code) => (RETURN, code.0, Duration::ZERO),
-            Effect::Kill => (KILL, 0, Duration::ZERO),
-            Effect::Delay(delay) => (DELAY, 0, delay),
-        };
-        Ok(FaultSlot {
-            call,
-            effect,
-            skip: self.after,
-            left: self.times.map_or(u32::MAX, |times| times.min(u32::MAX - 1)),
-            code,
-            delay_us: u64::try_from(delay.as_micros()).unwrap_or(u64::MAX),
-        })
-    }
-}
-
-impl FaultSlot {
-    pub(crate) fn matches(&self, call: &str) -> bool {
-        let name = self
-            .call
-            .split(|&byte| byte == 0)
-            .next()
-            .unwrap_or_default();
-        self.left > 0 && (name == call.as_bytes() || name == EVERY_CALL.as_bytes())
-    }
-
-    /// Whether a hit changes nothing: every call is delayed, or answered so. Such hits are not logged, else whoever polls would make
-    /// the log grow.
-    pub(crate) fn is_steady(&self) -> bool {
-        self.effect != KILL && self.skip == 0 && self.left == u32::MAX
-    }
-
-    pub(crate) fn effect(&self) -> Effect {
-        match self.effect {
-            KILL => Effect::Kill,
-            DELAY => Effect::Delay(Duration::from_micros(self.delay_us)),
-            _ => Effect::Return(Code(self.code)),
+    /// The client dies right after the `change`-th change from now, counted from 1.
+    #[must_use]
+    pub fn crash(change: u32) -> Self {
+        Self {
+            call: EVERY_CALL.to_owned(),
+            effect: Effect::KillAfterChange,
+            after: change.saturating_sub(1),
+            times: Some(1),
         }
     }
 
-    /// Counts a call that matches; whether it is hit.
-    pub(crate) fn count_down(&mut self) -> bool {
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
+    /// As [`Fault::crash`], for a client in the process of the test: it vanishes.
+    #[must_use]
+    pub fn vanish(change: u32) -> Self {
+        Self {
+            effect: Effect::VanishAfterChange,
+            ..Self::crash(change)
         }
-        if self.left != u32::MAX {
-            self.left -= 1;
-        }
-        true
+    }
+
+    /// A loaded node: looking a device up by UUID, or walking the seven MIG devices of a GPU, takes about 10 seconds. The Kubernetes
+    /// driver of NVIDIA says so in comments.
+    #[must_use]
+    pub fn slow_walks() -> [Self; 2] {
+        [
+            Self::delay("nvmlDeviceGetHandleByUUID", Duration::from_secs(10)),
+            Self::delay(
+                "nvmlDeviceGetMigDeviceHandleByIndex",
+                Duration::from_millis(1_430),
+            ),
+        ]
+    }
+
+    /// Destroying a GPU instance takes a second; from the same comments.
+    #[must_use]
+    pub fn slow_destroys() -> [Self; 1] {
+        [Self::delay(
+            "nvmlGpuInstanceDestroy",
+            Duration::from_secs(1),
+        )]
     }
 }
 
@@ -139,6 +144,7 @@ impl FaultSlot {
 pub(crate) struct Suffering {
     pub(crate) delay: Duration,
     pub(crate) kill: bool,
+    pub(crate) vanish: bool,
     pub(crate) code: Option<Code>,
 }
 
@@ -146,38 +152,27 @@ impl Suffering {
     pub(crate) fn add(&mut self, effect: Effect) {
         match effect {
             Effect::Return(code) => self.code = self.code.or(Some(code)),
-            Effect::Kill => self.kill = true,
+            Effect::Kill | Effect::KillAfterChange => self.kill = true,
+            Effect::Vanish | Effect::VanishAfterChange => self.vanish = true,
             Effect::Delay(delay) => self.delay = self.delay.saturating_add(delay),
         }
     }
+
+    pub(crate) fn is_more_than_a_delay(self) -> bool {
+        self.kill || self.vanish || self.code.is_some()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+thread_local! {
+    static CALL: Cell<&'static str> = const { Cell::new("") };
+}
 
-    #[test]
-    fn counts_calls() {
-        let fault = Fault {
-            after: 2,
-            times: Some(2),
-            ..Fault::once("nvmlInit_v2", Code::ERROR_UNKNOWN)
-        };
-        let mut slot = fault.slot().unwrap();
-        let mut hits = Vec::new();
-        for _ in 0..6 {
-            hits.push(slot.matches("nvmlInit_v2") && slot.count_down());
-        }
-        assert_eq!(hits, [false, false, true, true, false, false]);
-        assert!(!slot.matches("nvmlInit"));
-    }
+/// Remembers which call this thread is in, for the faults that strike at its changes.
+pub(crate) fn enter_call(name: &'static str) {
+    CALL.set(name);
+}
 
-    #[test]
-    fn a_misspelt_call_is_refused() {
-        let error = Fault::once("nvmlDeviceCreateGpuInstanse", Code::ERROR_UNKNOWN).slot();
-        assert!(
-            matches!(error, Err(FaultError::UnknownCall(_))),
-            "{error:?}"
-        );
-    }
+/// The call that this thread is in.
+pub(crate) fn current_call() -> &'static str {
+    CALL.get()
 }

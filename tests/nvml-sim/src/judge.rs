@@ -100,6 +100,10 @@ fn count(verdict: &mut Verdict, event: &Event) {
         | Action::DestroyComputeInstance
         | Action::SetMigMode
         | Action::Reset
+        | Action::Reload
+        | Action::Boot
+        | Action::Hold
+        | Action::Release
         | Action::Fault => {}
     }
 }
@@ -108,12 +112,19 @@ fn count(verdict: &mut Verdict, event: &Event) {
 fn takes_effect(event: &Event) -> bool {
     event.result == Code::SUCCESS.0
         && match event.action {
-            Action::DestroyGpuInstance | Action::DestroyComputeInstance | Action::Reset => true,
+            Action::DestroyGpuInstance
+            | Action::DestroyComputeInstance
+            | Action::Reset
+            | Action::Reload => true,
             Action::SetMigMode => event.activation == Some(Code::SUCCESS.0),
             Action::CreateGpuInstance
             | Action::CreateComputeInstance
             | Action::StartProcess
             | Action::StopProcess
+            | Action::Hold
+            | Action::Release
+            // Takes everything away, but no client did it.
+            | Action::Boot
             | Action::Fault => false,
         }
 }

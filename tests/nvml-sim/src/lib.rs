@@ -15,26 +15,32 @@
 //! says what is modelled and what is not.
 
 mod abi;
+mod behaviour;
 pub mod boards;
 mod change;
 mod client;
 mod code;
+mod death;
 mod identity;
 mod inject;
 pub mod judge;
 mod library;
 mod log;
 mod node;
+mod permission;
 mod rules;
 mod shared;
 mod state;
 mod store;
 
+pub use behaviour::{Behaviour, UnknownWord};
 pub use code::Code;
-pub use inject::{EVERY_CALL, Effect, Fault, FaultError};
+pub use inject::{EVERY_CALL, Effect, Fault, FaultError, RandomFaults};
 pub use library::{LibraryError, SONAME};
 pub use log::{Action, Event, Present, Sight};
 pub use node::{
-    ComputeInstanceView, GpuSpec, GpuView, InstanceView, Node, NodeError, NodeOptions, ProcessView,
+    ComputeInstanceView, DriverView, GpuSpec, GpuView, InstanceView, Node, NodeError, NodeOptions,
+    ProcessView,
 };
+pub use permission::{ENVIRONMENT as PERMISSION_ENVIRONMENT, Permission};
 pub use store::StoreError;

@@ -22,10 +22,18 @@ pub enum Action {
     SetMigMode,
     /// The GPU was to be reset.
     Reset,
+    /// The driver was loaded anew; logged of each GPU.
+    Reload,
+    /// The machine booted; logged of each GPU.
+    Boot,
     /// A process was to start.
     StartProcess,
     /// A process ended.
     StopProcess,
+    /// A client was to hold the GPU without running anything there.
+    Hold,
+    /// Such a client let go.
+    Release,
     /// An injected fault hit a call; not logged of faults that hit every call.
     Fault,
 }

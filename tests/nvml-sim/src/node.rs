@@ -1,21 +1,30 @@
 //! A simulated node: its folder, its GPUs as they are now, and what a test can do to it from outside.
 
+mod driver;
+mod faults;
+mod users;
 mod view;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::behaviour::Behaviour;
 use crate::boards::{self, Board};
-use crate::code::Code;
 use crate::identity;
-use crate::inject::{Fault, FaultError};
+use crate::inject::FaultError;
 use crate::library;
-use crate::log::{Action, Event};
-use crate::state::{Gpu, MAX_GPUS, Process, WHOLE_GPU};
+use crate::log::Event;
+use crate::permission::Permission;
+use crate::state::{Driver, Gpu, MAX_GPUS};
 use crate::store::{Store, StoreError};
 
+pub use driver::DriverView;
 pub use view::{ComputeInstanceView, GpuView, InstanceView, ProcessView};
+
+/// Driver 580, the long-term branch. From 580.82 on clients use the current numbering of field values.
+const DRIVER_VERSION: &str = "580.95.05";
 
 /// A GPU to put into a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +58,17 @@ pub struct NodeOptions {
     pub seed: Option<u64>,
     /// Number GPU instances as those boards do whose upper half has the lower id.
     pub swapped_halves: bool,
+    /// Whether the driver has the quirks that drivers have.
+    pub behaviour: Behaviour,
+    /// What clients may do that do not say it themselves (see [`crate::PERMISSION_ENVIRONMENT`]).
+    pub permission: Permission,
+    /// Version of the driver; `None` takes a recent one of the long-term branch.
+    pub driver_version: Option<String>,
+    /// The GPUs cannot be reset from here, as in a virtual machine that they are passed through to: on Ampere a mode change then
+    /// waits for a reboot (activation status 16).
+    pub passthrough: bool,
+    /// How long an instance stays in use after a process on it ended.
+    pub linger: Duration,
 }
 
 /// Why something cannot be done to a node.
@@ -100,9 +120,32 @@ pub enum NodeError {
     /// No process has this id.
     #[error("no process {0} on this node")]
     NoProcess(u32),
-    /// The GPU has processes.
-    #[error("GPU {0} is in use by a process")]
+    /// A client has the GPU open.
+    #[error(
+        "GPU {0} is in use by a process, or held by a client; stop the one and release the other"
+    )]
     InUse(u32),
+    /// The GPU cannot be reset from here.
+    #[error("GPU {0} is passed through to this machine and cannot be reset from it; reboot it")]
+    CannotReset(u32),
+    /// The client cannot hold the GPU.
+    #[error("client {pid} cannot hold GPU {gpu}: {reason}")]
+    Hold {
+        /// Process id.
+        pid: u32,
+        /// GPU index.
+        gpu: u32,
+        /// Why.
+        reason: &'static str,
+    },
+    /// No client with this id holds a GPU.
+    #[error("no client {0} holds a GPU of this node")]
+    NoHolder(u32),
+    /// Not a version.
+    #[error(
+        "driver version {0:?}: it has numbers and dots, e.g. {DRIVER_VERSION}, and at most 31 of them"
+    )]
+    Version(String),
     /// The fault makes no sense.
     #[error(transparent)]
     Fault(#[from] FaultError),
@@ -124,10 +167,10 @@ impl Node {
         if !(1..=MAX_GPUS).contains(&gpus.len()) {
             return Err(NodeError::GpuCount(gpus.len()));
         }
-        let boards = gpus
-            .iter()
-            .map(|spec| board(&spec.board))
-            .collect::<Result<Vec<_>, _>>()?;
+        for spec in gpus {
+            board(&spec.board)?;
+        }
+        version_bytes(options.driver_version.as_deref())?;
         let library = library::find(options.library.as_deref())?;
         if dir.join("state").exists() {
             return Err(NodeError::Exists(dir.to_owned()));
@@ -138,21 +181,29 @@ impl Node {
         let seed = options
             .seed
             .unwrap_or_else(|| identity::hash(dir.as_os_str().as_encoded_bytes()));
-        let made: Vec<_> = (0..)
-            .zip(gpus.iter().zip(boards))
-            .map(|(index, (spec, board))| {
-                new_gpu(
-                    spec.mig,
-                    board,
-                    identity::gpu_uuid(seed, index, &spec.board),
-                    options,
-                )
-            })
-            .collect();
+        let driver = new_driver(seed, options)?;
+        let made = new_gpus(gpus, seed, options.swapped_halves, driver.load)?;
         let target = dir.join("lib").join(library::SONAME);
         fs::copy(&library, &target).map_err(io_error("write", &target))?;
-        let store = Store::create(&dir, &made)?;
-        Ok(Self { dir, store })
+        let store = Store::create(&dir, &made, &driver)?;
+        let node = Self { dir, store };
+        node.write_boot_id()?;
+        Ok(node)
+    }
+
+    /// Makes the node anew with these GPUs, at a fraction of the cost of another node: its folder, library, seed and settings stay;
+    /// faults and log go. As after a reload of the driver, clients must initialise again.
+    pub fn reset_to(&self, gpus: &[GpuSpec]) -> Result<(), NodeError> {
+        if !(1..=MAX_GPUS).contains(&gpus.len()) {
+            return Err(NodeError::GpuCount(gpus.len()));
+        }
+        let mut driver = self.store.driver();
+        driver.load += 1;
+        driver.loaded = 1;
+        let old = self.store.gpu(0);
+        let swapped = old.is_some_and(|gpu| gpu.swapped_halves != 0);
+        let made = new_gpus(gpus, driver.seed, swapped, driver.load)?;
+        Ok(self.store.replace(&made, &driver)?)
     }
 
     /// Opens a node that was made before.
@@ -179,119 +230,6 @@ impl Node {
     pub fn gpus(&self) -> Vec<GpuView> {
         let view = |index| view::gpu(u32::try_from(index).ok()?, &self.store.gpu(index)?);
         (0..self.store.gpu_count()).filter_map(view).collect()
-    }
-
-    /// Starts a process on the first compute instance of a GPU instance, or on a whole GPU whose MIG mode is off.
-    ///
-    /// Fails, and starts nothing, when the instance is gone, half made, or has not that much memory left.
-    pub fn start_process(
-        &self,
-        gpu: u32,
-        gi: impl Into<Option<u32>>,
-        pid: u32,
-        memory_bytes: u64,
-    ) -> Result<(), NodeError> {
-        let gi = gi.into();
-        let index = self.index(gpu)?;
-        let reason = |code: Code| match code {
-            Code::ERROR_INVALID_STATE if gi.is_some() => "its MIG mode is off",
-            Code::ERROR_INVALID_STATE => "its MIG mode is on; name a GPU instance",
-            Code::ERROR_NOT_FOUND => "there is no such GPU instance, or it has no compute instance",
-            Code::ERROR_ALREADY_INITIALIZED => "this process is there already",
-            Code::ERROR_MEMORY => "not enough memory left",
-            _ => "its process table is full",
-        };
-        let result = self.store.change_gpu(index, |state| {
-            let started = gi.map_or(Ok(None), |gi| {
-                u8::try_from(gi)
-                    .map(Some)
-                    .map_err(|_| Code::ERROR_NOT_FOUND)
-            });
-            let started = started.and_then(|gi| state.start_process(gi, pid, memory_bytes));
-            let event = process_event(Action::StartProcess, pid, started.as_ref().ok());
-            let result = started.as_ref().err().copied().unwrap_or(Code::SUCCESS).0;
-            let gi = event.gi.or(gi);
-            (
-                started,
-                Some(Event {
-                    result,
-                    gi,
-                    ..event
-                }),
-            )
-        })?;
-        result.map(|_| ()).map_err(|code| NodeError::Start {
-            pid,
-            gpu,
-            reason: reason(code),
-        })
-    }
-
-    /// Ends a process on all GPUs.
-    pub fn stop_process(&self, pid: u32) -> Result<(), NodeError> {
-        let mut found = false;
-        for index in 0..self.store.gpu_count() {
-            let stop = |state: &mut Gpu| {
-                let stopped = state.stop_process(pid);
-                (
-                    stopped,
-                    stopped.map(|process| process_event(Action::StopProcess, pid, Some(&process))),
-                )
-            };
-            while self.store.change_gpu(index, stop)?.is_some() {
-                found = true;
-            }
-        }
-        if found {
-            Ok(())
-        } else {
-            Err(NodeError::NoProcess(pid))
-        }
-    }
-
-    /// Resets a GPU as `nvidia-smi -r` does: its instances go, a pending MIG mode comes into force, a lost GPU comes back.
-    pub fn reset_gpu(&self, gpu: u32) -> Result<(), NodeError> {
-        let result = self.store.change_gpu(self.index(gpu)?, |state| {
-            let result = state.reset();
-            let result_code = result.err().unwrap_or(Code::SUCCESS).0;
-            (
-                result,
-                Some(Event {
-                    result: result_code,
-                    ..Event::new(Action::Reset)
-                }),
-            )
-        })?;
-        result.map_err(|_| NodeError::InUse(gpu))
-    }
-
-    /// Injects a fault; it comes on top of those that are there.
-    pub fn inject(&self, fault: &Fault) -> Result<(), NodeError> {
-        if self.store.add_fault(fault.slot()?)? {
-            Ok(())
-        } else {
-            Err(NodeError::TooManyFaults)
-        }
-    }
-
-    /// Removes all faults.
-    pub fn clear_faults(&self) -> Result<(), NodeError> {
-        Ok(self.store.change_node(|node| {
-            node.faults = bytemuck::Zeroable::zeroed();
-            ((), None)
-        })?)
-    }
-
-    /// Makes a GPU fall off the bus: every call on it answers 15 until it is reset.
-    pub fn lose_gpu(&self, gpu: u32) -> Result<(), NodeError> {
-        let event = Event {
-            result: Code::ERROR_GPU_IS_LOST.0,
-            ..Event::new(Action::Fault)
-        };
-        Ok(self.store.change_gpu(self.index(gpu)?, |state| {
-            state.lost = 1;
-            ((), Some(event))
-        })?)
     }
 
     /// The driver's own log so far.
@@ -333,23 +271,55 @@ fn board(key: &str) -> Result<u32, NodeError> {
     })
 }
 
-fn new_gpu(mig: bool, board: u32, uuid: [u8; 16], options: &NodeOptions) -> Gpu {
-    let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
-    gpu.board = board;
-    gpu.uuid = uuid;
-    gpu.swapped_halves = options.swapped_halves.into();
-    let mig = mig && gpu.board().is_some_and(Board::has_mig);
-    gpu.mig_current = mig.into();
-    gpu.mig_pending = mig.into();
-    gpu
+fn new_gpus(
+    specs: &[GpuSpec],
+    seed: u64,
+    swapped_halves: bool,
+    load: u32,
+) -> Result<Vec<Gpu>, NodeError> {
+    let new = |(index, spec): (u64, &GpuSpec)| {
+        let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
+        gpu.board = board(&spec.board)?;
+        gpu.uuid = identity::gpu_uuid(seed, index, &spec.board);
+        gpu.swapped_halves = swapped_halves.into();
+        let mig = spec.mig && gpu.board().is_some_and(Board::has_mig);
+        gpu.mig_current = mig.into();
+        gpu.mig_pending = mig.into();
+        gpu.load = load;
+        Ok(gpu)
+    };
+    (0..).zip(specs).map(new).collect()
 }
 
-fn process_event(action: Action, pid: u32, process: Option<&Process>) -> Event {
-    let instance = process.filter(|process| process.gi != WHOLE_GPU);
-    Event {
-        gi: instance.map(|process| process.gi.into()),
-        ci: instance.map(|process| process.ci.into()),
-        pid: Some(pid),
-        ..Event::new(action)
+fn new_driver(seed: u64, options: &NodeOptions) -> Result<Driver, NodeError> {
+    Ok(Driver {
+        seed,
+        boots: 1,
+        version: version_bytes(options.driver_version.as_deref())?,
+        load: 1,
+        linger_ms: millis(options.linger),
+        loaded: 1,
+        behaviour: options.behaviour.byte(),
+        permission: options.permission.byte(),
+        passthrough: options.passthrough.into(),
+        reserved: 0,
+    })
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A version of the driver as the state keeps it, of the default one when none is given.
+fn version_bytes(version: Option<&str>) -> Result<[u8; 32], NodeError> {
+    let version = version.unwrap_or(DRIVER_VERSION);
+    let legal = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    if !(1..32).contains(&version.len()) || !version.bytes().all(legal) {
+        return Err(NodeError::Version(version.to_owned()));
     }
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(version.bytes()) {
+        *to = from;
+    }
+    Ok(bytes)
 }

@@ -48,6 +48,13 @@ impl Words {
             .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
+    /// Adds to one word and returns what it was.
+    pub(crate) fn add(&self, index: usize, more: u64) -> u64 {
+        self.slice()
+            .get(index)
+            .map_or(0, |word| word.fetch_add(more, Ordering::Relaxed))
+    }
+
     /// Sets one word.
     pub(crate) fn store(&self, index: usize, value: u64) {
         if let Some(word) = self.slice().get(index) {

@@ -4,7 +4,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::behaviour::Behaviour;
 use crate::boards::{self, Board, Profile, Span};
+use crate::permission::Permission;
 
 /// Most GPUs of a node.
 pub(crate) const MAX_GPUS: usize = 16;
@@ -14,6 +16,10 @@ pub(crate) const MAX_GPU_INSTANCES: usize = 15;
 pub(crate) const MAX_COMPUTE_INSTANCES: usize = 8;
 /// Simulated processes of one GPU.
 pub(crate) const MAX_PROCESSES: usize = 64;
+/// Clients of one GPU that hold it without running anything there.
+pub(crate) const MAX_HOLDERS: usize = 8;
+/// Ended processes of one GPU whose instance is in use for a while yet.
+pub(crate) const MAX_LINGERING: usize = 8;
 /// Instance id of a process that uses the whole GPU.
 pub(crate) const WHOLE_GPU: u8 = u8::MAX;
 
@@ -28,6 +34,8 @@ pub(crate) struct ComputeInstance {
     pub(crate) mig_index: u8,
     /// Tells it from an earlier one with the same id.
     pub(crate) generation: u32,
+    /// What its UUID has beside its place: 0 when UUIDs come again, else the generation.
+    pub(crate) birth: u32,
 }
 
 impl ComputeInstance {
@@ -83,6 +91,17 @@ pub(crate) struct Process {
     pub(crate) started: u64,
 }
 
+/// An ended process whose instance counts as in use until a moment; 0 means that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Lingering {
+    /// Nanoseconds since the epoch.
+    pub(crate) until_ns: u64,
+    pub(crate) gi: u8,
+    pub(crate) ci: u8,
+    pub(crate) reserved: [u8; 6],
+}
+
 /// One GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -101,6 +120,12 @@ pub(crate) struct Gpu {
     /// Fell off the bus: every call on it answers 15.
     pub(crate) lost: u8,
     pub(crate) process_count: u64,
+    /// Number of the driver's load that its handles are of.
+    pub(crate) load: u32,
+    pub(crate) reserved: u32,
+    /// Process ids of clients that hold it without running anything there, such as monitoring daemons; 0 means none.
+    pub(crate) holders: [u32; MAX_HOLDERS],
+    pub(crate) lingering: [Lingering; MAX_LINGERING],
     pub(crate) instances: [GpuInstance; MAX_GPU_INSTANCES],
     pub(crate) processes: [Process; MAX_PROCESSES],
 }
@@ -154,6 +179,11 @@ impl Gpu {
             .filter(move |process| process.gi == gi && ci.is_none_or(|ci| process.ci == ci))
     }
 
+    /// Process ids of the clients that hold it without running anything there.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = u32> {
+        self.holders.iter().copied().filter(|&pid| pid != 0)
+    }
+
     /// The compute instance behind a MIG device index.
     pub(crate) fn mig_device(&self, index: u32) -> Option<(u8, u8)> {
         self.instances().find_map(|(gi_id, gi)| {
@@ -179,15 +209,81 @@ pub(crate) struct FaultSlot {
     /// What to return.
     pub(crate) code: u32,
     pub(crate) delay_us: u64,
+    /// Index of the GPU whose calls it hits; `u32::MAX` means all calls.
+    pub(crate) gpu: u32,
+    pub(crate) reserved: u32,
 }
 
 /// Faults of a node.
 pub(crate) const MAX_FAULTS: usize = 32;
+/// Codes that random faults choose from.
+pub(crate) const MAX_CODES: usize = 8;
 
-/// What a node has beside its GPUs.
+/// Random faults; no rate means that there are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct RandomFaultSlot {
+    pub(crate) seed: u64,
+    /// Hits in a million calls, by class of call (see [`crate::inject`]).
+    pub(crate) rates: [u32; 3],
+    /// How many of `codes` there are.
+    pub(crate) code_count: u32,
+    pub(crate) codes: [u32; MAX_CODES],
+}
+
+/// The faults of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Node {
     pub(crate) log_end: u64,
     pub(crate) faults: [FaultSlot; MAX_FAULTS],
+    pub(crate) random: RandomFaultSlot,
+}
+
+/// The driver of a node: what is loaded, since when, and how it behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Driver {
+    /// What names are computed from.
+    pub(crate) seed: u64,
+    /// Number of boots so far; the boot id follows from it.
+    pub(crate) boots: u64,
+    /// Version, NUL-filled.
+    pub(crate) version: [u8; 32],
+    /// Number of loads so far: a client of an earlier one is stale.
+    pub(crate) load: u32,
+    /// How long an instance stays in use after a process on it ended, milliseconds.
+    pub(crate) linger_ms: u32,
+    /// 0 while the driver is unloaded.
+    pub(crate) loaded: u8,
+    /// See [`crate::behaviour`].
+    pub(crate) behaviour: u8,
+    /// See [`crate::permission`].
+    pub(crate) permission: u8,
+    /// Whether GPUs cannot be reset from here, as in a virtual machine that they are passed through to.
+    pub(crate) passthrough: u8,
+    pub(crate) reserved: u32,
+}
+
+impl Driver {
+    pub(crate) fn version(&self) -> String {
+        let text = self.version.split(|&byte| byte == 0).next();
+        String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded != 0
+    }
+
+    pub(crate) fn behaviour(&self) -> Behaviour {
+        Behaviour::of_byte(self.behaviour)
+    }
+
+    pub(crate) fn permission(&self) -> Permission {
+        Permission::of_byte(self.permission)
+    }
+
+    pub(crate) fn can_reset(&self) -> bool {
+        self.passthrough == 0
+    }
 }

@@ -3,18 +3,24 @@
 //! The log file doubles as the lock of all writers. A change first appends its line, then puts the new state in force, which
 //! says where the log now ends. A writer that dies between the two leaves a line behind that end; the next one cuts it off.
 
+mod client;
+mod faults;
+mod lock;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::client::Client;
+use self::lock::Lock;
 use crate::boards;
+use crate::code::Code;
 use crate::identity::hash;
-use crate::inject::Suffering;
-use crate::log::{Action, Event};
+use crate::log::Event;
 use crate::shared::{Cache, Cell, Words};
-use crate::state::{FaultSlot, Gpu, MAX_GPUS, Node};
+use crate::state::{Driver, Gpu, MAX_GPUS, Node};
 
 /// Why a node's files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,9 @@ pub enum StoreError {
     /// The state file is of another build.
     #[error("{0} was made by another version of nvml-sim; remove the node and create it again")]
     OtherVersion(PathBuf),
+    /// The client has no driver any more, and its calls answer this.
+    #[error("the driver is not there for this client any more: {0}")]
+    Gone(Code),
     /// A line of the log is not an event.
     #[error("line {line} of {path} is no event")]
     Log {
@@ -50,12 +59,16 @@ pub enum StoreError {
 const MAGIC: u64 = u64::from_le_bytes(*b"nvml-sim");
 const AT_MAGIC: usize = 0;
 const AT_FORMAT: usize = 1;
-/// Number of GPUs; never changes.
-const AT_GPUS: usize = 3;
 /// Number of injected faults, so that a call pays one load when there is none.
 const AT_FAULTS: usize = 2;
+/// Number of GPUs; changes only when the node is made anew.
+const AT_GPUS: usize = 3;
+/// Number of calls since random faults were set.
+const AT_CALLS: usize = 4;
 const NODE: Cell<Node> = Cell::at(8);
-const FIRST_GPU: usize = 8 + Cell::<Node>::WORDS;
+const AT_DRIVER: usize = 8 + Cell::<Node>::WORDS;
+const DRIVER: Cell<Driver> = Cell::at(AT_DRIVER);
+const FIRST_GPU: usize = AT_DRIVER + Cell::<Driver>::WORDS;
 const WORDS: usize = FIRST_GPU + MAX_GPUS * Cell::<Gpu>::WORDS;
 
 fn gpu_cell(index: usize) -> Cell<Gpu> {
@@ -64,7 +77,16 @@ fn gpu_cell(index: usize) -> Cell<Gpu> {
 
 /// Tells states apart that one build must not read of another: sizes and board tables.
 fn format() -> u64 {
-    hash(format!("3 {WORDS} {}", boards::TEXT).as_bytes())
+    static FORMAT: OnceLock<u64> = OnceLock::new();
+    *FORMAT.get_or_init(|| hash(format!("4 {WORDS} {}", boards::TEXT).as_bytes()))
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now_ns() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The open files of a node.
@@ -72,8 +94,11 @@ fn format() -> u64 {
 pub(crate) struct Store {
     words: Words,
     node: Cache<Node>,
+    driver: Cache<Driver>,
     gpus: [Cache<Gpu>; MAX_GPUS],
     log: PathBuf,
+    /// The client of the driver that this is; `None` for who acts on the node from outside.
+    client: Option<Client>,
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -91,7 +116,7 @@ fn state_path(dir: &Path) -> PathBuf {
 
 impl Store {
     /// Writes the files of a new node.
-    pub(crate) fn create(dir: &Path, gpus: &[Gpu]) -> Result<Self, StoreError> {
+    pub(crate) fn create(dir: &Path, gpus: &[Gpu], driver: &Driver) -> Result<Self, StoreError> {
         let log = dir.join("log.jsonl");
         File::create_new(&log).map_err(io_error("create", &log))?;
         let unfinished = dir.join("state.new");
@@ -107,6 +132,7 @@ impl Store {
         words.store(AT_MAGIC, MAGIC);
         words.store(AT_FORMAT, format());
         words.store(AT_GPUS, u64::try_from(gpus.len()).unwrap_or(0));
+        DRIVER.write(&words, driver);
         for (index, gpu) in gpus.iter().enumerate().take(MAX_GPUS) {
             gpu_cell(index).write(&words, gpu);
         }
@@ -140,13 +166,20 @@ impl Store {
         Self {
             words,
             node: Cache::default(),
+            driver: Cache::default(),
             gpus: Default::default(),
             log,
+            client: None,
         }
     }
 
     pub(crate) fn node(&self) -> Node {
         NODE.read_through(&self.words, &self.node)
+    }
+
+    /// The driver, as it is now.
+    pub(crate) fn driver(&self) -> Driver {
+        DRIVER.read_through(&self.words, &self.driver)
     }
 
     pub(crate) fn gpu_count(&self) -> usize {
@@ -157,7 +190,7 @@ impl Store {
 
     /// A GPU, as it is now.
     pub(crate) fn gpu(&self, index: usize) -> Option<Gpu> {
-        let cache = self.gpus.get(index)?;
+        let cache = self.gpus.get(..self.gpu_count())?.get(index)?;
         let gpu = gpu_cell(index).read_through(&self.words, cache);
         gpu.board().is_some().then_some(gpu)
     }
@@ -168,70 +201,61 @@ impl Store {
         index: usize,
         change: impl FnOnce(&mut Gpu) -> (R, Option<Event>),
     ) -> Result<R, StoreError> {
-        let lock = Lock::take(self)?;
+        let mut lock = Lock::take(self)?;
+        self.check().map_err(StoreError::Gone)?;
         let cell = gpu_cell(index);
         let mut gpu = cell.read(&self.words);
+        gpu.forget_ended(now_ns());
+        let before = gpu;
         let (result, event) = change(&mut gpu);
         if let Some(mut event) = event {
-            event.gpu = u32::try_from(index).ok();
+            let number = u32::try_from(index).ok();
+            event.gpu = number;
+            let changed = event.result == Code::SUCCESS.0 && gpu != before;
             gpu.log_end = lock.append(event)?;
             cell.write(&self.words, &gpu);
+            if changed {
+                self.after_change(&mut lock, number)?;
+            }
         }
         Ok(result)
     }
 
-    /// Changes the node as one step, with an event or without.
+    /// Changes the faults as one step, with an event or without.
     pub(crate) fn change_node<R>(
         &self,
         change: impl FnOnce(&mut Node) -> (R, Option<Event>),
     ) -> Result<R, StoreError> {
-        let lock = Lock::take(self)?;
+        let mut lock = Lock::take(self)?;
         let mut node = self.node();
         let (result, event) = change(&mut node);
         if let Some(event) = event {
             node.log_end = lock.append(event)?;
         }
-        NODE.write(&self.words, &node);
-        let faults = node.faults.iter().filter(|fault| fault.left > 0).count();
-        self.words
-            .store(AT_FAULTS, u64::try_from(faults).unwrap_or(u64::MAX));
+        self.write_node(&node);
         Ok(result)
     }
 
-    /// What injected faults do to a call; counts the call and logs a hit, unless every call is hit.
-    pub(crate) fn suffer(&self, call: &str) -> Result<Suffering, StoreError> {
-        let mut suffering = Suffering::default();
-        if self.words.load(AT_FAULTS) == 0 {
-            return Ok(suffering);
-        }
-        let node = self.node();
-        let hits = || node.faults.iter().filter(|fault| fault.matches(call));
-        if hits().all(FaultSlot::is_steady) {
-            hits().for_each(|fault| suffering.add(fault.effect()));
-            return Ok(suffering);
-        }
-        self.change_node(|node| {
-            for fault in node.faults.iter_mut().filter(|fault| fault.matches(call)) {
-                let effect = fault.effect();
-                if fault.count_down() {
-                    suffering.add(effect);
-                }
-            }
-            let event = (suffering.kill || suffering.code.is_some()).then(|| Event {
-                result: suffering.code.map_or(0, |code| code.0),
-                call: Some(call.to_owned()),
-                ..Event::new(Action::Fault)
-            });
-            (suffering, event)
-        })
+    /// Changes the driver as one step.
+    pub(crate) fn change_driver(&self, change: impl FnOnce(&mut Driver)) -> Result<(), StoreError> {
+        let _lock = Lock::take(self)?;
+        let mut driver = self.driver();
+        change(&mut driver);
+        DRIVER.write(&self.words, &driver);
+        Ok(())
     }
 
-    /// Adds a fault; `false` when there is no room for one more.
-    pub(crate) fn add_fault(&self, fault: FaultSlot) -> Result<bool, StoreError> {
-        self.change_node(|node| {
-            let slot = node.faults.iter_mut().find(|slot| slot.left == 0);
-            (slot.map(|slot| *slot = fault).is_some(), None)
-        })
+    /// Makes the node anew: other GPUs, no faults, an empty log.
+    pub(crate) fn replace(&self, gpus: &[Gpu], driver: &Driver) -> Result<(), StoreError> {
+        let mut lock = Lock::take(self)?;
+        for (index, gpu) in gpus.iter().enumerate().take(MAX_GPUS) {
+            gpu_cell(index).write(&self.words, gpu);
+        }
+        self.words
+            .store(AT_GPUS, u64::try_from(gpus.len()).unwrap_or(0));
+        self.write_node(&bytemuck::Zeroable::zeroed());
+        DRIVER.write(&self.words, driver);
+        lock.clear_log()
     }
 
     /// The log so far.
@@ -254,56 +278,5 @@ impl Store {
             .filter_map(|index| self.gpu(index))
             .map(|gpu| gpu.log_end)
             .fold(self.node().log_end, u64::max)
-    }
-}
-
-/// The right to change a node, held by one thread of one process. The system takes it back from a process that dies.
-struct Lock<'store> {
-    file: File,
-    end: u64,
-    store: &'store Store,
-}
-
-impl<'store> Lock<'store> {
-    fn take(store: &'store Store) -> Result<Self, StoreError> {
-        let path = &store.log;
-        // Opened anew each time, so that the lock also holds between threads and after a fork.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(io_error("open", path))?;
-        file.lock().map_err(io_error("lock", path))?;
-        let end = store.log_end();
-        let length = file.metadata().map_err(io_error("read", path))?.len();
-        if length > end {
-            file.set_len(end).map_err(io_error("cut", path))?;
-        }
-        Ok(Self { file, end, store })
-    }
-
-    /// Appends an event and returns where the log ends then.
-    fn append(&self, mut event: Event) -> Result<u64, StoreError> {
-        let path = &self.store.log;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        event.time_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let mut line =
-            serde_json::to_vec(&event).map_err(|error| io_error("write", path)(error.into()))?;
-        line.push(b'\n');
-        self.file
-            .write_all_at(&line, self.end)
-            .map_err(io_error("write", path))?;
-        Ok(self
-            .end
-            .saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX)))
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // Closing would do, but not while a forked child still has the file open. A failure leaves just that to closing.
-        drop(self.file.unlock());
     }
 }

@@ -221,7 +221,7 @@ fn create(
         if let Err(code) = handle::live_gpu_instance(gpu, gi, generation) {
             return (Err(code), None);
         }
-        let result = gpu.create_compute_instance(gi, id, place);
+        let result = gpu.create_compute_instance(gi, id, place, store.driver().behaviour());
         let found = result
             .ok()
             .and_then(|ci| Some((ci, *gpu.instance(gi)?.compute_instance(ci)?)));

@@ -88,7 +88,7 @@ fn by_index(store: &Store, index: c_uint, device: Out<Handle>) -> Result {
     if index >= store.gpu_count() {
         return Err(Code::ERROR_INVALID_ARGUMENT);
     }
-    device.put(handle::gpu(OnGpu::open(store, index)?.index))
+    device.put(handle::gpu(&OnGpu::open(store, index)?))
 }
 
 /// The GPUs that answer.
@@ -100,7 +100,7 @@ fn find_gpu(store: &Store, wanted: impl Fn(&OnGpu) -> bool) -> Result<Handle> {
     let found = gpus(store)
         .find(|on| wanted(on))
         .ok_or(Code::ERROR_NOT_FOUND)?;
-    Ok(handle::gpu(found.index))
+    Ok(handle::gpu(&found))
 }
 
 /// `GPU-<uuid>`, `MIG-<uuid>` and the old `MIG-GPU-<uuid>/<gi>/<ci>`; 6 when there is no such device.
@@ -117,7 +117,7 @@ fn by_uuid(store: &Store, text: &str) -> Result<Handle> {
         let gpu = identity::uuid_text("GPU", on.gpu.uuid);
         for (gi, instance) in on.gpu.instances() {
             for (ci, compute) in instance.compute_instances() {
-                let uuid = identity::uuid_text("MIG", identity::mig_uuid(on.gpu.uuid, gi, ci));
+                let uuid = identity::uuid_text("MIG", identity::mig_uuid(on.gpu.uuid, gi, compute));
                 if uuid.eq_ignore_ascii_case(text)
                     || format!("MIG-{gpu}/{gi}/{ci}").eq_ignore_ascii_case(text)
                 {
@@ -133,7 +133,10 @@ fn uuid_of(device: &Device) -> String {
     let gpu = device.on.gpu.uuid;
     match device.mig {
         None => identity::uuid_text("GPU", gpu),
-        Some(seat) => identity::uuid_text("MIG", identity::mig_uuid(gpu, seat.gi, seat.ci)),
+        Some(seat) => identity::uuid_text(
+            "MIG",
+            identity::mig_uuid(gpu, seat.gi, &seat.compute_instance),
+        ),
     }
 }
 

@@ -84,7 +84,7 @@ export! {
     fn nvmlGpuInstanceGetInfo(instance: Handle, info: Out<nvmlGpuInstanceInfo_t>) |store| {
         let (on, gi, instance) = handle::open_gpu_instance(store, instance)?;
         info.put(nvmlGpuInstanceInfo_t {
-            device: handle::gpu(on.index).pointer(),
+            device: handle::gpu(&on).pointer(),
             id: gi.into(),
             profileId: instance.profile.into(),
             placement: placement(instance.span()),
@@ -192,7 +192,7 @@ fn create(
         return Err(Code::ERROR_INVALID_ARGUMENT);
     }
     let created = store.change_gpu(index, |gpu| {
-        let result = gpu.create_gpu_instance(id, place);
+        let result = gpu.create_gpu_instance(id, place, store.driver().behaviour());
         let found = result.ok().and_then(|gi| Some((gi, *gpu.instance(gi)?)));
         let event = Event {
             result: result.err().unwrap_or(Code::SUCCESS).0,

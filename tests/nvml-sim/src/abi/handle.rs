@@ -1,6 +1,7 @@
 //! Handles: kind, GPU, instance ids and generation packed into a pointer that is never NULL and never followed.
 //!
-//! A handle whose generation is not that of the instance is stale and answers 2, also when the same id exists again.
+//! A handle whose generation is not that of the instance is stale and answers 2, also when the same id exists again. The generation
+//! of a GPU is the driver's load.
 
 use super::call::Result;
 use super::pointer::Handle;
@@ -21,8 +22,8 @@ fn pack(kind: u8, gpu: usize, gi: u8, ci: u8, generation: u32) -> Handle {
     Handle::from_bits(usize::from_le_bytes([kind, gpu, gi, ci, g0, g1, g2, g3]))
 }
 
-pub(super) fn gpu(index: usize) -> Handle {
-    pack(GPU, index, 0, 0, 0)
+pub(super) fn gpu(on: &OnGpu) -> Handle {
+    pack(GPU, on.index, 0, 0, on.gpu.load)
 }
 
 pub(super) fn mig_device(index: usize, gi: u8, ci: u8, instance: ComputeInstance) -> Handle {
@@ -70,6 +71,17 @@ pub(super) struct Device {
     pub(super) mig: Option<Seat>,
 }
 
+impl Device {
+    /// 4 when it is a whole GPU in MIG mode whose processes and memory the caller may not see. A MIG device it may.
+    pub(super) fn require_sight(&self, store: &Store) -> Result {
+        let whole = self.mig.is_none() && self.on.gpu.mig_enabled();
+        if whole && !store.permission().sees_whole_gpus() {
+            return Err(Code::ERROR_NO_PERMISSION);
+        }
+        Ok(())
+    }
+}
+
 /// A compute instance and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seat {
@@ -98,6 +110,16 @@ fn unpack(handle: Handle) -> Parts {
     }
 }
 
+/// Index of the GPU that a handle belongs to, live or not.
+pub(super) fn gpu_index(handle: Handle) -> Option<u32> {
+    let parts = unpack(handle);
+    matches!(
+        parts.kind,
+        GPU | MIG_DEVICE | GPU_INSTANCE | COMPUTE_INSTANCE
+    )
+    .then_some(parts.gpu.into())
+}
+
 /// Whether a handle names a MIG device; 2 when it names no device at all. Says nothing about staleness.
 pub(super) fn is_mig_device(handle: Handle) -> Result<bool> {
     match unpack(handle).kind {
@@ -114,8 +136,10 @@ pub(super) fn device(store: &Store, handle: Handle) -> Result<Device> {
     let on = OnGpu::open(store, parts.gpu.into())?;
     let mig = if is_mig {
         Some(seat(&on.gpu, &parts)?)
-    } else {
+    } else if parts.generation == on.gpu.load {
         None
+    } else {
+        return Err(Code::ERROR_INVALID_ARGUMENT);
     };
     Ok(Device { on, mig })
 }

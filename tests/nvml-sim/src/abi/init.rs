@@ -4,16 +4,13 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::call::{Result, call, export, guard, suffer};
+use super::call::{Result, broken, export, guard, suffer};
 use super::pointer::Out;
 use crate::client;
 use crate::code::Code;
+use crate::permission::{self, Permission};
 
-/// Driver 580, the long-term branch. From 580.82 on clients use the current numbering of field values.
-const DRIVER_VERSION: &str = "580.95.05";
-/// CUDA major version of NVML, then the driver's.
-const NVML_VERSION: &str = "13.580.95.05";
-/// CUDA 13.0.
+/// CUDA 13.0, whatever the driver: it is what the header is of.
 const CUDA_VERSION: c_int = 13_000;
 
 /// `DIR` of `DIR/lib/libnvidia-ml.so.1`, found from where this code was loaded from.
@@ -51,16 +48,38 @@ fn init(name: &str) -> c_uint {
             .map(PathBuf::from)
             .or_else(own_dir);
         let dir = dir.ok_or(Code::ERROR_DRIVER_NOT_LOADED)?;
-        client::init(&dir).map_err(|error| {
-            let _ = super::call::broken(error);
+        client::init(&dir, permission()?).map_err(|error| {
+            let _ = broken(error);
             Code::ERROR_DRIVER_NOT_LOADED
         })?;
-        let outcome = client::store().and_then(|store| suffer(&store, name));
-        if outcome.is_err() {
+        let store = client::store()?;
+        let outcome = store.check().and_then(|()| suffer(&store, name, None));
+        if outcome.is_err() && !store.has_vanished() {
             client::shutdown()?;
         }
         outcome
     })
+}
+
+/// What this process may do, when its environment says so.
+fn permission() -> Result<Option<Permission>> {
+    let Some(word) = std::env::var_os(permission::ENVIRONMENT) else {
+        return Ok(None);
+    };
+    word.to_string_lossy().parse().map(Some).map_err(|error| {
+        eprintln!("nvml-sim: {}: {error}", permission::ENVIRONMENT);
+        Code::ERROR_INVALID_ARGUMENT
+    })
+}
+
+/// A client may always shut down, also when its driver is gone, unless it is itself.
+fn shutdown() -> Result {
+    let store = client::store()?;
+    if store.has_vanished() {
+        return Err(Code::ERROR_UNKNOWN);
+    }
+    suffer(&store, "nvmlShutdown", None)?;
+    client::shutdown()
 }
 
 #[unsafe(no_mangle)]
@@ -80,7 +99,7 @@ extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> c_uint {
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlShutdown() -> c_uint {
-    call("nvmlShutdown", |_| client::shutdown())
+    guard(shutdown)
 }
 
 #[unsafe(no_mangle)]
@@ -89,8 +108,13 @@ extern "C" fn nvmlErrorString(result: c_uint) -> *const c_char {
 }
 
 export! {
-    fn nvmlSystemGetDriverVersion(buffer: Out<c_char>, length: c_uint) |_| { buffer.put_text(length, DRIVER_VERSION) }
-    fn nvmlSystemGetNVMLVersion(buffer: Out<c_char>, length: c_uint) |_| { buffer.put_text(length, NVML_VERSION) }
+    fn nvmlSystemGetDriverVersion(buffer: Out<c_char>, length: c_uint) |store| {
+        buffer.put_text(length, &store.driver().version())
+    }
+    fn nvmlSystemGetNVMLVersion(buffer: Out<c_char>, length: c_uint) |store| {
+        // CUDA major version of NVML, then the driver's.
+        buffer.put_text(length, &format!("13.{}", store.driver().version()))
+    }
     fn nvmlSystemGetCudaDriverVersion(version: Out<c_int>) |_| { version.put(CUDA_VERSION) }
     fn nvmlSystemGetCudaDriverVersion_v2(version: Out<c_int>) |_| { version.put(CUDA_VERSION) }
     fn nvmlSystemGetProcessName(pid: c_uint, name: Out<c_char>, length: c_uint) |_| { process_name(pid, name, length) }

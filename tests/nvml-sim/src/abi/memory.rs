@@ -7,17 +7,18 @@ use super::handle::{self, Device};
 use super::pointer::{Handle, Out, has_version};
 use crate::code::Code;
 use crate::state::{Process, WHOLE_GPU};
+use crate::store::Store;
 
 /// PCI BAR 1 of a data-centre board.
 const BAR1_BYTES: u64 = 128 << 30;
 
 export! {
     fn nvmlDeviceGetMemoryInfo(device: Handle, memory: Out<nvmlMemory_t>) |store| {
-        let (total, used) = usage(&handle::device(store, device)?);
+        let (total, used) = usage(store, &handle::device(store, device)?)?;
         memory.put(nvmlMemory_t { total, free: total.saturating_sub(used), used })
     }
     fn nvmlDeviceGetMemoryInfo_v2(device: Handle, memory: Out<nvmlMemory_v2_t>) |store| {
-        let (total, used) = usage(&handle::device(store, device)?);
+        let (total, used) = usage(store, &handle::device(store, device)?)?;
         put_v2(memory, total, used)
     }
     fn nvmlDeviceGetBAR1MemoryInfo(device: Handle, memory: Out<nvmlBAR1Memory_t>) |store| {
@@ -30,11 +31,13 @@ export! {
 }
 
 /// Total and used bytes. A compute instance shares the memory of its GPU instance.
-fn usage(Device { on, mig }: &Device) -> (u64, u64) {
+fn usage(store: &Store, device: &Device) -> Result<(u64, u64)> {
+    device.require_sight(store)?;
+    let Device { on, mig } = device;
     let sum = |processes: &mut dyn Iterator<Item = &Process>| {
         processes.map(|process| process.memory_bytes).sum()
     };
-    match mig {
+    Ok(match mig {
         None => (
             on.gpu.memory_bytes(WHOLE_GPU),
             sum(&mut on.gpu.processes().iter()),
@@ -43,7 +46,7 @@ fn usage(Device { on, mig }: &Device) -> (u64, u64) {
             on.gpu.memory_bytes(seat.gi),
             sum(&mut on.gpu.processes_on(seat.gi, None)),
         ),
-    }
+    })
 }
 
 fn put_v2(memory: Out<nvmlMemory_v2_t>, total: u64, used: u64) -> Result {

@@ -28,7 +28,7 @@ export! {
         mig.put(by_index(store, device, index)?)
     }
     fn nvmlDeviceGetDeviceHandleFromMigDeviceHandle(mig: Handle, device: Out<Handle>) |store| {
-        device.put(handle::gpu(handle::mig(store, mig)?.0.index))
+        device.put(handle::gpu(&handle::mig(store, mig)?.0))
     }
     fn nvmlDeviceGetAttributes(device: Handle, attributes: Out<[c_uint; 6]>) |store| {
         // The first version of the struct ended before the slice counts.

@@ -44,7 +44,7 @@ fn set(store: &Store, device: Handle, mode: c_uint, activation: Out<c_uint>) -> 
     let change = store.change_gpu(index, |gpu| {
         let processes = client::present(index, gpu, gpu.processes().iter());
         let changes = gpu.mig_enabled() != enable;
-        let status = gpu.set_mig_mode(enable);
+        let status = gpu.set_mig_mode(enable, store.driver().can_reset());
         let event = Event {
             mig: Some(enable),
             activation: Some(status.0),

@@ -44,6 +44,7 @@ export! {
 /// knows whom it would hit; asking only for the number counts, since it tells whether somebody is there.
 fn list<T>(store: &Store, device: Handle, info: impl Fn(&Process) -> T) -> Result<Vec<T>> {
     let device = handle::device(store, device)?;
+    device.require_sight(store)?;
     let gpu = &device.on.gpu;
     client::looked(
         device.on.index,
@@ -73,6 +74,6 @@ fn info(process: &Process) -> nvmlProcessInfo_t {
 }
 
 fn none(store: &Store, device: Handle, count: Out<c_uint>) -> Result {
-    handle::device(store, device)?;
+    handle::device(store, device)?.require_sight(store)?;
     count.put(0)
 }

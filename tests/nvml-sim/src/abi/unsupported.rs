@@ -5,7 +5,7 @@ macro_rules! unsupported {
         // Called with arguments that it does not take: in the C calling convention the caller cleans up.
         #[unsafe(no_mangle)]
         extern "C" fn $name() -> std::ffi::c_uint {
-            super::call::call(stringify!($name), |_| Err(crate::code::Code::ERROR_NOT_SUPPORTED))
+            super::call::call(stringify!($name), None, |_| Err(crate::code::Code::ERROR_NOT_SUPPORTED))
         }
     )* };
 }

@@ -33,19 +33,27 @@ fn apply(gpu: &mut Gpu, board: &'static Board, pid: u32, step: Step) {
     let profile = |index: usize| &board.profiles[index % board.profiles.len()];
     let before = *gpu;
     let refused = match step {
-        Step::Create(index) => gpu.create_gpu_instance(profile(index).id, None).is_err(),
+        Step::Create(index) => gpu
+            .create_gpu_instance(profile(index).id, None, Behaviour::Strict)
+            .is_err(),
         Step::CreateAt(index, place) => {
             let places: Vec<_> = profile(index).placements().collect();
-            gpu.create_gpu_instance(profile(index).id, Some(places[place % places.len()]))
-                .is_err()
+            gpu.create_gpu_instance(
+                profile(index).id,
+                Some(places[place % places.len()]),
+                Behaviour::Strict,
+            )
+            .is_err()
         }
         Step::Destroy(gi) => gpu.destroy_gpu_instance(gi).is_err(),
-        Step::CreateCompute(gi, id) => gpu.create_compute_instance(gi, id, None).is_err(),
+        Step::CreateCompute(gi, id) => gpu
+            .create_compute_instance(gi, id, None, Behaviour::Strict)
+            .is_err(),
         Step::DestroyCompute(gi, ci) => gpu.destroy_compute_instance(gi, ci).is_err(),
         Step::Start(gi) => gpu.start_process(Some(gi), pid, 1 << 20).is_err(),
-        Step::Stop(pid) => gpu.stop_process(pid).is_none(),
+        Step::Stop(pid) => gpu.stop_process(pid, None).is_none(),
         Step::Mode(enable) => {
-            gpu.set_mig_mode(enable);
+            gpu.set_mig_mode(enable, true);
             false
         }
     };
@@ -107,7 +115,9 @@ fn check_users(gpu: &Gpu, board: &'static Board) {
     }
     for profile in board.profiles.iter().filter(|_| gpu.mig_enabled()) {
         let mut copy = *gpu;
-        let can = copy.create_gpu_instance(profile.id, None).is_ok();
+        let can = copy
+            .create_gpu_instance(profile.id, None, Behaviour::Strict)
+            .is_ok();
         assert_eq!(
             can,
             rules::remaining_capacity(gpu, board, profile) > 0,

@@ -32,6 +32,8 @@ pub struct GpuView {
     pub instances: Vec<InstanceView>,
     /// Processes on the whole GPU.
     pub processes: Vec<ProcessView>,
+    /// Process ids of clients that hold it without running anything there.
+    pub holders: Vec<u32>,
     /// By profile id: how many more instances could be created. Empty when MIG mode is off.
     pub free: BTreeMap<u32, u32>,
 }
@@ -124,6 +126,7 @@ pub(super) fn gpu(index: u32, gpu: &Gpu) -> Option<GpuView> {
             .map(|(id, found)| instance(gpu, id, found))
             .collect(),
         processes: views(gpu.processes_on(WHOLE_GPU, None)),
+        holders: gpu.holders().collect(),
         free: if gpu.mig_enabled() {
             board
                 .profiles
@@ -145,7 +148,7 @@ fn instance(gpu: &Gpu, gi: u8, instance: &GpuInstance) -> InstanceView {
             name: gpu.mig_name(instance, *compute),
             slices: compute.size.into(),
             mig_index: compute.mig_index.into(),
-            uuid: identity::uuid_text("MIG", identity::mig_uuid(gpu.uuid, gi, ci)),
+            uuid: identity::uuid_text("MIG", identity::mig_uuid(gpu.uuid, gi, compute)),
         })
         .collect();
     let first = compute_instances.first();

@@ -74,6 +74,10 @@ fn replay(log: &[Event]) -> Instances {
             Action::DestroyGpuInstance => instances.retain(|instance| Some(instance.0) != event.gi),
             Action::SetMigMode
             | Action::Reset
+            | Action::Reload
+            | Action::Boot
+            | Action::Hold
+            | Action::Release
             | Action::StartProcess
             | Action::StopProcess
             | Action::Fault => {}

@@ -222,6 +222,7 @@ impl Create {
                 library,
                 seed,
                 swapped_halves,
+                ..NodeOptions::default()
             },
         )?;
         print(&format!("{}\n", node.library().display()))?;

@@ -84,3 +84,23 @@ fn restore(state: &State, body: &[u8]) -> Result<(), String> {
 fn error(code: u16, problem: &str) -> (u16, Value) {
     (code, json!({"error": problem}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_turned_away() {
+        let ask = |is_local| {
+            let answer = answer(&State::new(), &Method::GET, "/_sim/state", b"", is_local);
+            answer.map(|(status, _)| status)
+        };
+        assert_eq!((ask(true), ask(false)), (Some(200), Some(403)));
+    }
+
+    #[test]
+    fn paths_of_the_api_are_left_to_it() {
+        let path = "/queues.get_all";
+        assert!(answer(&State::new(), &Method::GET, path, b"", true).is_none());
+    }
+}

@@ -46,6 +46,9 @@ impl Gpu {
     }
 
     /// Creates a GPU instance, at the given placement or where the driver likes it, and returns its id.
+    ///
+    /// 2 for a placement that its profile has not, 23 when there is no room, and as a quirk 19 for the first instance of a GPU that a
+    /// client holds.
     pub(crate) fn create_gpu_instance(
         &mut self,
         profile_id: u32,
@@ -54,14 +57,14 @@ impl Gpu {
     ) -> Result<u8> {
         let board = self.mig_board()?;
         let profile = profile(board, profile_id)?;
+        if place.is_some_and(|place| !profile.placements().any(|legal| legal == place)) {
+            return Err(Code::ERROR_INVALID_ARGUMENT);
+        }
         let first = self.instances().next().is_none();
         if first && behaviour.first_instance_needs_an_idle_gpu() && self.is_held() {
             return Err(Code::ERROR_IN_USE);
         }
         let place = match place {
-            Some(place) if !profile.placements().any(|legal| legal == place) => {
-                return Err(Code::ERROR_INVALID_ARGUMENT);
-            }
             Some(place) => {
                 Some(place).filter(|&place| rules::has_room(self, board, profile, place))
             }

@@ -59,7 +59,7 @@ impl Node {
         })
     }
 
-    /// Ends a process on all GPUs. What it used stays in use for as long as the node lingers (see [`NodeOptions::linger`]).
+    /// Ends a process on all GPUs. What it used stays in use for as long as the node lingers (see [`super::NodeOptions::linger`]).
     pub fn stop_process(&self, pid: u32) -> Result<(), NodeError> {
         let linger = u64::from(self.store.driver().linger_ms) * 1_000_000;
         let until = (linger > 0).then(|| now_ns().saturating_add(linger));

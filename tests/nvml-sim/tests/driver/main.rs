@@ -2,7 +2,11 @@
 //! program that makes nodes.
 
 #[cfg(test)]
+mod boot;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
@@ -17,6 +21,8 @@ mod looks;
 mod mode;
 #[cfg(test)]
 mod monitor;
+#[cfg(test)]
+mod permission;
 #[cfg(test)]
 mod program;
 #[cfg(test)]

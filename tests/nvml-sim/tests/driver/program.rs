@@ -210,8 +210,20 @@ fn wrong_usage_is_told_what_to_do() {
         message.contains("\"nvmlFoo\" is no NVML function"),
         "{message}"
     );
-    let (_, message) = fails(&["inject", &path, "nvmlInit_v2"]);
-    assert!(message.contains("say what to inject"), "{message}");
+    for arguments in [
+        &["inject", &path, "nvmlInit_v2"][..],
+        &["inject", &path, "--kill", "--crash"],
+        &["inject", &path, "--return", "3", "--read-ppm", "5"],
+    ] {
+        assert_eq!(fails(arguments).0, 2, "{arguments:?}");
+    }
+    let (_, message) = fails(&["configure", &path, "--permission", "admin"]);
+    assert!(
+        message.contains("\"admin\" is none of root, config, monitor, none"),
+        "{message}"
+    );
+    let (_, message) = fails(&["reload", &path, "--version", "new"]);
+    assert!(message.contains("driver version \"new\""), "{message}");
 }
 
 #[test]
@@ -235,4 +247,85 @@ fn a_foreign_state_file_is_named() {
 fn the_same_seed_gives_the_same_names() {
     let ((_one, one), (_other, other)) = (node(&["a100-40gb"]), node(&["a100-40gb"]));
     assert_eq!(ok(&["show", &one, "-L"]), ok(&["show", &other, "-L"]));
+}
+
+fn status(path: &str) -> serde_json::Value {
+    serde_json::from_str(&ok(&["status", path])).unwrap()
+}
+
+#[test]
+fn the_driver_is_configured_and_shown() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let create = [
+        "create",
+        path,
+        "--gpu",
+        "a100-40gb",
+        "--seed",
+        "1",
+        "--behaviour",
+        "quirks",
+        "--permission",
+        "config",
+        "--passthrough",
+        "--linger-ms",
+        "250",
+        "--driver-version",
+        "570.1",
+    ];
+    ok(&create);
+    let made = status(path);
+    let want = serde_json::json!({
+        "loaded": true, "version": "570.1", "boot_id": made["boot_id"], "behaviour": "quirks",
+        "permission": "config", "passthrough": true, "linger_ms": 250,
+    });
+    assert_eq!(made, want);
+    ok(&[
+        "configure",
+        path,
+        "--behaviour",
+        "strict",
+        "--permission",
+        "none",
+    ]);
+    ok(&[
+        "configure",
+        path,
+        "--passthrough",
+        "false",
+        "--linger-ms",
+        "0",
+    ]);
+    let want = serde_json::json!({
+        "loaded": true, "version": "570.1", "boot_id": made["boot_id"], "behaviour": "strict",
+        "permission": "none", "passthrough": false, "linger_ms": 0,
+    });
+    assert_eq!(status(path), want);
+}
+
+#[test]
+fn the_machine_is_driven_from_outside() {
+    let (_dir, path) = node(&["a100-40gb", "a100-40gb"]);
+    let boot_id = || status(&path)["boot_id"].clone();
+    let before = boot_id();
+    let pid = ok(&["hold", &path, "--gpu", "1"]);
+    let (_, message) = fails(&["unload", &path]);
+    assert!(message.contains("GPU 1 is in use"), "{message}");
+    let (_, message) = fails(&["reset", &path]);
+    assert!(message.contains("GPU 1 is in use"), "{message}");
+    ok(&["reset", &path, "--gpu", "0"]);
+    ok(&["release", &path, pid.trim_end()]);
+    fails(&["release", &path, pid.trim_end()]);
+    ok(&["lose", &path, "--gpu", "0"]);
+    ok(&["reset", &path]);
+    ok(&["unload", &path]);
+    assert_eq!(status(&path)["loaded"], false);
+    ok(&["reload", &path, "--version", "590.44.01"]);
+    assert_eq!(status(&path)["version"], "590.44.01");
+    assert_eq!(boot_id(), before, "a reload is no boot");
+    ok(&["reboot", &path]);
+    assert_ne!(boot_id(), before);
+    let file = std::fs::read_to_string(Path::new(&path).join("boot_id")).unwrap();
+    assert_eq!(boot_id(), file.trim_end());
 }

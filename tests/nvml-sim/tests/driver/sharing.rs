@@ -16,10 +16,17 @@ const NODE: &str = "NVML_SIM_TEST_NODE";
 const PART: &str = "NVML_SIM_TEST_PART";
 
 fn start(part: &str, dir: &Path) -> Child {
+    start_as(None, part, dir)
+}
+
+/// Starts another process, with a permission of its own or with the node's.
+pub(crate) fn start_as(permission: Option<&str>, part: &str, dir: &Path) -> Child {
+    let own = permission.map(|word| (nvml_sim::PERMISSION_ENVIRONMENT, word));
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "sharing::other_process", "--ignored"])
         .env(NODE, dir)
         .env(PART, part)
+        .envs(own)
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -32,9 +39,15 @@ fn other_process() {
     let Some(dir) = env::var_os(NODE).map(PathBuf::from) else {
         return;
     };
-    let client = Client::open(&Node::open(&dir).unwrap());
+    let part = env::var_os(PART).unwrap();
+    let client = Client::load(&Node::open(&dir).unwrap());
+    let init = client.init();
+    if part == "mistake" {
+        return assert_eq!(init, Err(2), "no such permission");
+    }
+    init.unwrap();
     let gpu = client.gpu(0).unwrap();
-    match env::var_os(PART).unwrap().to_str() {
+    match part.to_str() {
         Some("fill") => while client.create(gpu, 19).is_ok() {},
         Some("churn") => loop {
             for (id, full) in [(19, 0), (14, 1), (9, 2)] {
@@ -46,6 +59,7 @@ fn other_process() {
                 client.destroy(instance).unwrap();
             }
         },
+        Some("denied") => assert_eq!(client.create(gpu, 9), Err(4)),
         Some("once") => {
             let instance = client.create(gpu, 9).unwrap();
             client.create_compute(instance, 2).unwrap();

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{
     body::Body,
-    endpoints::{self, Act, Call, Endpoint},
+    endpoints::{self, Act, Call, Endpoint, Who},
     error::ApiError,
-    identity::{self, Identity, Role},
+    identity::{self, Identity},
     path::{self, Version},
     store::Store,
 };
@@ -41,7 +41,7 @@ pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp)
             (endpoint, Err(ApiError::new(400, 0, text)))
         }
         Some((version, name)) => {
-            let found = endpoints::find(name, version);
+            let found = endpoints::find(name, version, store.mode);
             let shown = json!({
                 "name": name,
                 "requested_version": version.shown_to(version),
@@ -92,14 +92,15 @@ fn run(
     if let Some((code, subcode)) = incoming.refuse {
         return Err(ApiError::new(code, subcode, "Refused on purpose"));
     }
-    let (roles, handler) = match endpoint.act {
+    let handler = match endpoint.act {
         Act::Open(answer) => return Ok(answer()),
-        Act::Closed(roles, handler) => (roles, handler),
+        Act::Closed(handler) => handler,
     };
+    let who = endpoint.who(store.mode);
     let caller = identity::authenticate(store, incoming.headers, now)?;
-    permit(&caller, roles)?;
+    permit(&caller, who)?;
     let identity = identity::impersonate(store, incoming.headers, caller)?;
-    permit(&identity, roles)?;
+    permit(&identity, who)?;
     let body = Body::parse(incoming.body, incoming.query)?;
     let call = Call {
         identity: &identity,
@@ -110,10 +111,11 @@ fn run(
     handler(store, &call)
 }
 
-fn permit(identity: &Identity, roles: &[Role]) -> Result<(), ApiError> {
-    if roles.is_empty() || roles.contains(&identity.role) {
-        return Ok(());
-    }
+fn permit(identity: &Identity, who: Who) -> Result<(), ApiError> {
+    let roles = match who {
+        Who::Only(roles) if !roles.contains(&identity.role) => roles,
+        Who::Only(_) | Who::Users | Who::Nobody => return Ok(()),
+    };
     let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     let allowed = format!("({})", allowed.join(", "));
     let error = ApiError::new(403, 20, "Forbidden (not allowed for role)");

@@ -1,5 +1,7 @@
 //! The endpoints: name, oldest version of the API that has it, who may call it, and what it does.
 
+mod enterprise;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -8,6 +10,7 @@ use crate::{
     date::Date,
     error::ApiError,
     identity::{Identity, Role},
+    mode::Mode,
     path::Version,
     services::{auth, debug, queues, tasks, workers},
     store::Store,
@@ -34,21 +37,53 @@ type Handler = fn(&mut Store, &Call<'_>) -> Result<Value, ApiError>;
 pub(crate) struct Endpoint {
     pub(crate) name: &'static str,
     pub(crate) min_version: Version,
+    /// Who may call it on the open-source server.
+    oss: Who,
+    /// Who may call it on the Enterprise server.
+    enterprise: Who,
     pub(crate) act: Act,
+}
+
+/// Who may call an endpoint.
+#[derive(Clone, Copy)]
+pub(crate) enum Who {
+    /// The server does not know the endpoint at all.
+    Nobody,
+    /// Every user.
+    Users,
+    /// Users with one of these roles.
+    Only(&'static [Role]),
 }
 
 pub(crate) enum Act {
     /// For everyone, known or not.
     Open(fn() -> Value),
-    /// For users with one of these roles; none means all.
-    Closed(&'static [Role], Handler),
+    /// For users.
+    Closed(Handler),
+}
+
+impl Endpoint {
+    pub(crate) fn who(&self, mode: Mode) -> Who {
+        match mode {
+            Mode::Oss => self.oss,
+            Mode::Enterprise => self.enterprise,
+        }
+    }
+
+    /// The same with other callers on the Enterprise server.
+    const fn enterprise(mut self, roles: &'static [Role]) -> Self {
+        self.enterprise = Who::Only(roles);
+        self
+    }
 }
 
 /// The youngest form of an endpoint that the version has.
-pub(crate) fn find(name: &str, version: Version) -> Option<&'static Endpoint> {
+pub(crate) fn find(name: &str, version: Version, mode: Mode) -> Option<&'static Endpoint> {
     ENDPOINTS
         .iter()
+        .chain(enterprise::ENDPOINTS)
         .filter(|endpoint| endpoint.name == name && endpoint.min_version <= version)
+        .filter(|endpoint| !matches!(endpoint.who(mode), Who::Nobody))
         .max_by_key(|endpoint| endpoint.min_version)
 }
 
@@ -56,6 +91,8 @@ const fn open(name: &'static str, min_version: Version, answer: fn() -> Value) -
     Endpoint {
         name,
         min_version,
+        oss: Who::Users,
+        enterprise: Who::Users,
         act: Act::Open(answer),
     }
 }
@@ -64,7 +101,9 @@ const fn user(name: &'static str, min_version: Version, handler: Handler) -> End
     Endpoint {
         name,
         min_version,
-        act: Act::Closed(&[], handler),
+        oss: Who::Users,
+        enterprise: Who::Users,
+        act: Act::Closed(handler),
     }
 }
 
@@ -77,7 +116,9 @@ const fn only(
     Endpoint {
         name,
         min_version,
-        act: Act::Closed(roles, handler),
+        oss: Who::Only(roles),
+        enterprise: Who::Only(roles),
+        act: Act::Closed(handler),
     }
 }
 

@@ -22,6 +22,7 @@ mod faults;
 mod http;
 mod identity;
 mod list;
+mod mode;
 mod path;
 mod random;
 mod seed;
@@ -36,6 +37,7 @@ pub use self::{
     dump::NoDump,
     faults::{Fault, FaultRule, Request},
     identity::Role,
+    mode::Mode,
     seed::{Seed, SeedCompany, SeedTask, SeedUser},
     server::Server,
     state::{Credentials, State},

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use clearml_sim::{Credentials, Seed, Server, State};
+use clearml_sim::{Credentials, Mode, Seed, Server, State};
 
 /// A simulated ClearML API server.
 ///
@@ -16,6 +16,9 @@ use clearml_sim::{Credentials, Seed, Server, State};
 #[derive(Parser)]
 #[command(version)]
 struct Args {
+    /// Which edition of the server to be.
+    #[arg(long, env = "CLEARML_SIM_MODE", value_enum, default_value_t)]
+    mode: Mode,
     /// Where to listen; port 0 takes any free one.
     #[arg(long, env = "CLEARML_SIM_LISTEN", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -26,8 +29,12 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Args { listen, seed_file } = Args::parse();
-    let state = State::new();
+    let Args {
+        mode,
+        listen,
+        seed_file,
+    } = Args::parse();
+    let state = State::with_mode(mode);
     let users = match seed_file {
         Some(path) => read(&path)?,
         None => Seed::small(),

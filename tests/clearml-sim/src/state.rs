@@ -12,6 +12,7 @@ use crate::{
     date::Date,
     faults::{Fault, FaultRule, Faults, Request},
     identity::Role,
+    mode::Mode,
     store::{Company, Key, Session, Store, User, queue::Queue, task::Status, task::Task},
 };
 
@@ -58,10 +59,16 @@ impl Default for State {
     reason = "called for what they do; the identifier is not always wanted"
 )]
 impl State {
-    /// An empty one.
+    /// An empty one, of the open-source server.
     #[must_use]
     pub fn new() -> Self {
-        let (store, faults) = (Mutex::new(Store::new()), Mutex::new(Faults::default()));
+        Self::with_mode(Mode::Oss)
+    }
+
+    /// An empty one.
+    #[must_use]
+    pub fn with_mode(mode: Mode) -> Self {
+        let (store, faults) = (Mutex::new(Store::new(mode)), Mutex::new(Faults::default()));
         let shared = Arc::new(Shared { store, faults });
         Self { shared }
     }

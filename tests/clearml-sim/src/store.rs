@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use self::{enterprise::Tenant, queue::Queue, task::Task, worker::Worker};
-use crate::{error::ApiError, identity::Role, random::Random, token};
+use crate::{error::ApiError, identity::Role, mode::Mode, random::Random, token};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Store {
+    pub(crate) mode: Mode,
     pub(crate) random: Random,
     /// Signs tokens.
     pub(crate) signing_key: String,
@@ -68,9 +69,10 @@ pub(crate) enum Session {
 }
 
 impl Store {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(mode: Mode) -> Self {
         let mut random = Random::new();
         Self {
+            mode,
             signing_key: random.id(),
             token_life: token::USUAL_LIFE,
             random,

@@ -46,11 +46,7 @@ export! {
         let (on, _, instance) = handle::open_gpu_instance(store, instance)?;
         let profile = change::compute_profile(slices(&on, &instance), id)?;
         let places: Vec<_> = profile.placements().map(placement).collect();
-        if buffer.is_null() {
-            count.put(c_uint::try_from(places.len()).unwrap_or(0))
-        } else {
-            count.answer_list(buffer, &places)
-        }
+        count.answer_all(buffer, &places)
     }
     fn nvmlGpuInstanceCreateComputeInstance(instance: Handle, id: c_uint, compute: Out<Handle>) |store| {
         create(store, instance, id, None, compute)
@@ -69,9 +65,10 @@ export! {
         change::compute_profile(slices(&on, &instance), id)?;
         let of_profile = instance.compute_instances().filter(|(_, ci)| u32::from(ci.profile) == id);
         let handles: Vec<_> = of_profile.map(|(ci, found)| handle::compute_instance(on.index, gi, ci, *found)).collect();
-        // The header gives no capacity: the buffer holds as many as the profile allows.
-        buffer.put_all(handles.iter().copied())?;
-        count.put(c_uint::try_from(handles.len()).unwrap_or(0))
+        if buffer.is_null() {
+            return Err(Code::ERROR_INVALID_ARGUMENT);
+        }
+        count.answer_all(buffer, &handles)
     }
     fn nvmlGpuInstanceGetComputeInstanceById(instance: Handle, id: c_uint, compute: Out<Handle>) |store| {
         let (on, gi, instance) = handle::open_gpu_instance(store, instance)?;

@@ -36,19 +36,12 @@ export! {
     fn nvmlDeviceGetGpuInstancePossiblePlacements(
         device: Handle, id: c_uint, buffer: Out<nvmlGpuInstancePlacement_t>, count: Out<c_uint>,
     ) |store| {
-        let places = placements(&handle::whole_gpu(store, device)?, id)?;
-        count.put(c_uint::try_from(places.len()).unwrap_or(0))?;
-        if buffer.is_null() { Ok(()) } else { buffer.put_all(places) }
+        count.answer_all(buffer, &placements(&handle::whole_gpu(store, device)?, id)?)
     }
     fn nvmlDeviceGetGpuInstancePossiblePlacements_v2(
         device: Handle, id: c_uint, buffer: Out<nvmlGpuInstancePlacement_t>, count: Out<c_uint>,
     ) |store| {
-        let places = placements(&handle::whole_gpu(store, device)?, id)?;
-        if buffer.is_null() {
-            count.put(c_uint::try_from(places.len()).unwrap_or(0))
-        } else {
-            count.answer_list(buffer, &places)
-        }
+        count.answer_all(buffer, &placements(&handle::whole_gpu(store, device)?, id)?)
     }
     fn nvmlDeviceGetGpuInstanceRemainingCapacity(device: Handle, id: c_uint, count: Out<c_uint>) |store| {
         let on = handle::whole_gpu(store, device)?;
@@ -70,9 +63,10 @@ export! {
         change::profile(on.gpu.mig_board()?, id)?;
         let of_profile = on.gpu.instances().filter(|(_, gi)| u32::from(gi.profile) == id);
         let handles: Vec<_> = of_profile.map(|(gi, instance)| handle::gpu_instance(on.index, gi, instance)).collect();
-        // The header gives no capacity: the buffer holds as many as the profile allows.
-        buffer.put_all(handles.iter().copied())?;
-        count.put(c_uint::try_from(handles.len()).unwrap_or(0))
+        if buffer.is_null() {
+            return Err(Code::ERROR_INVALID_ARGUMENT);
+        }
+        count.answer_all(buffer, &handles)
     }
     fn nvmlDeviceGetGpuInstanceById(device: Handle, id: c_uint, instance: Out<Handle>) |store| {
         let on = handle::whole_gpu(store, device)?;

@@ -79,6 +79,16 @@ impl<T: Copy> Out<T> {
 }
 
 impl Out<c_uint> {
+    /// Answers a list whose length a profile bounds: the header gives no capacity, so the buffer must hold as many as the profile has;
+    /// a buffer of NULL asks for the length alone.
+    pub(super) fn answer_all<T: Copy>(self, buffer: Out<T>, values: &[T]) -> Result {
+        self.put(c_uint::try_from(values.len()).unwrap_or(c_uint::MAX))?;
+        if buffer.is_null() {
+            return Ok(());
+        }
+        buffer.put_all(values.iter().copied())
+    }
+
     /// Answers a list in the way of NVML: `self` holds the capacity of `buffer` and gets the length. Too small is 7 with the
     /// length needed; a buffer of NULL with a capacity of 0 asks for it.
     pub(super) fn answer_list<T: Copy>(self, buffer: Out<T>, values: &[T]) -> Result {

@@ -29,3 +29,5 @@ mod program;
 mod sharing;
 #[cfg(test)]
 mod symbols;
+#[cfg(test)]
+mod table;

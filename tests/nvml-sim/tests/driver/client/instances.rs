@@ -104,6 +104,41 @@ impl Client {
         Ok(buffer)
     }
 
+    /// What a list without a buffer answers.
+    pub(crate) fn instances_nowhere(&self, gpu: Gpu, id: u32) -> Answer<u32> {
+        let mut count = 99;
+        let count_out = &raw mut count;
+        call!(
+            self,
+            nvmlDeviceGetGpuInstances(gpu, id, null_mut(), count_out)
+        )
+        .map(|()| count)
+    }
+
+    /// Start and size of each placement of a compute instance profile, by one call with a buffer whose capacity is not said.
+    pub(crate) fn compute_placements(
+        &self,
+        instance: GpuInstance,
+        id: u32,
+    ) -> Answer<Vec<(u32, u32)>> {
+        let none = nvmlComputeInstancePlacement_t { start: 0, size: 0 };
+        let (mut buffer, mut count) = (vec![none; ROOM], 0);
+        call!(
+            self,
+            nvmlGpuInstanceGetComputeInstancePossiblePlacements(
+                instance,
+                id,
+                buffer.as_mut_ptr(),
+                &raw mut count
+            )
+        )?;
+        buffer.truncate(usize::try_from(count).unwrap());
+        Ok(buffer
+            .iter()
+            .map(|place| (place.start, place.size))
+            .collect())
+    }
+
     pub(crate) fn instance(&self, gpu: Gpu, gi: u32) -> Answer<GpuInstance> {
         let mut instance = null_mut();
         call!(

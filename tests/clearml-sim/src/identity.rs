@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ApiError, store::Store, token};
+use crate::{date::Date, error::ApiError, mode::Mode, store::Store, token};
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +18,14 @@ pub enum Role {
     Root,
     /// The administrator of a company.
     Admin,
+    /// A member of a company with more rights.
+    Superuser,
     /// A member of a company.
     User,
+    /// A member who labels data.
+    Annotator,
+    /// A member who only uses applications (Enterprise).
+    Consumer,
 }
 
 impl Role {
@@ -28,7 +34,10 @@ impl Role {
             Self::System => "system",
             Self::Root => "root",
             Self::Admin => "admin",
+            Self::Superuser => "superuser",
             Self::User => "user",
+            Self::Annotator => "annotator",
+            Self::Consumer => "consumer",
         }
     }
 }
@@ -58,8 +67,8 @@ pub(crate) fn authenticate(
     };
     let header = header.to_str().unwrap_or_default();
     let (scheme, proof) = header.split_once(' ').unwrap_or((header, ""));
-    match scheme {
-        "Basic" => by_keys(store, proof),
+    let caller = match scheme {
+        "Basic" => by_keys(store, proof, now),
         "Bearer" => {
             let token = token::check(store, proof, now)?;
             identity(store, &token.user, Some(token.session))
@@ -69,10 +78,20 @@ pub(crate) fn authenticate(
             10,
             "Unauthorized (bad authentication header type)",
         )),
+    };
+    caller.and_then(|caller| admit(store, caller))
+}
+
+/// Nobody of a company that was softly deleted gets in.
+fn admit(store: &Store, identity: Identity) -> Result<Identity, ApiError> {
+    if store.is_active(&identity.company) {
+        Ok(identity)
+    } else {
+        Err(store.enterprise.inactive.error(&[]))
     }
 }
 
-fn by_keys(store: &Store, proof: &str) -> Result<Identity, ApiError> {
+fn by_keys(store: &Store, proof: &str, now: Timestamp) -> Result<Identity, ApiError> {
     let text = STANDARD
         .decode(proof)
         .ok()
@@ -80,7 +99,7 @@ fn by_keys(store: &Store, proof: &str) -> Result<Identity, ApiError> {
     let user = text.as_deref().and_then(|text| {
         let (access, secret) = text.split_once(':')?;
         let key = store.keys.get(access)?;
-        (key.secret == secret).then_some(key.user.as_str())
+        (key.secret == secret && !key.has_expired(Date(now))).then_some(key.user.as_str())
     });
     user.and_then(|user| identity(store, user, None))
         .ok_or_else(|| ApiError::unauthorized(22, REFUSED))
@@ -88,9 +107,6 @@ fn by_keys(store: &Store, proof: &str) -> Result<Identity, ApiError> {
 
 fn identity(store: &Store, user: &str, session: Option<String>) -> Option<Identity> {
     let row = store.users.get(user)?;
-    if !store.is_active(&row.company) {
-        return None;
-    }
     Some(Identity {
         user: user.to_owned(),
         company: row.company.clone(),
@@ -115,14 +131,22 @@ pub(crate) fn impersonate(
             return Err(ApiError::new(400, 5, text).with(&[("headers", names)]));
         }
     };
-    if caller.role == Role::User {
+    if !matches!(caller.role, Role::System | Role::Root | Role::Admin) {
         let error = ApiError::impersonation("impersonation not allowed");
         return Err(error.with(&[("role", caller.role.name())]));
     }
     let unknown = || ApiError::impersonation("unknown user").with(&[("id", user)]);
     let target = identity(store, user, caller.session);
-    // In the open-source server root alone may reach into other companies.
-    let target = if caller.role == Role::Root {
+    // In the open-source server root alone may reach into other companies. The guide of the Enterprise server does it with keys
+    // of role system.
+    let abroad = match store.mode {
+        Mode::Oss => caller.role == Role::Root,
+        Mode::Enterprise => {
+            caller.role == Role::Root
+                || caller.role == Role::System && store.enterprise.system_crosses_companies
+        }
+    };
+    let target = if abroad {
         target.ok_or_else(unknown)?
     } else {
         target
@@ -133,7 +157,7 @@ pub(crate) fn impersonate(
             })?
     };
     let role = role.unwrap_or(target.role);
-    Ok(Identity { role, ..target })
+    admit(store, Identity { role, ..target })
 }
 
 /// `X-Clearml-NAME`, or its elder twin `X-Trains-NAME`.

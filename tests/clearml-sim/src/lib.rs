@@ -19,6 +19,7 @@ mod dump;
 mod endpoints;
 mod error;
 mod faults;
+mod feature;
 mod http;
 mod identity;
 mod list;
@@ -36,12 +37,14 @@ pub use self::{
     date::Date,
     dump::NoDump,
     faults::{Fault, FaultRule, Request},
+    feature::Feature,
     identity::Role,
     mode::Mode,
     seed::{Seed, SeedCompany, SeedTask, SeedUser},
     server::Server,
     state::{Credentials, State},
     store::{
+        enterprise::{Enterprise, Refusal, TenantApi},
         queue::{Entry, Queue},
         task::{Execution, Status, Task},
     },

@@ -13,7 +13,10 @@ use crate::{
     faults::{Fault, FaultRule, Faults, Request},
     identity::Role,
     mode::Mode,
-    store::{Company, Key, Session, Store, User, queue::Queue, task::Status, task::Task},
+    store::{
+        Company, Session, Store, enterprise::Enterprise, queue::Queue, task::Status, task::Task,
+        user::Key, user::User,
+    },
 };
 
 /// A handle on everything the server knows; clones are handles on the same.
@@ -109,16 +112,9 @@ impl State {
     ) -> String {
         let mut store = self.store();
         let id = store.random.id();
-        let user = User {
-            company: company.to_owned(),
-            name: name.to_owned(),
-            role,
-        };
+        let user = User::new(company, name, role, now());
         store.users.insert(&id, user);
-        let key = Key {
-            secret: keys.secret_key.clone(),
-            user: id.clone(),
-        };
+        let key = Key::new(&keys.secret_key, &id, now());
         store.keys.insert(keys.access_key.clone(), key);
         id
     }
@@ -191,6 +187,14 @@ impl State {
     /// Empties the log.
     pub fn forget_requests(&self) {
         self.faults().log.clear();
+    }
+}
+
+/// What only the Enterprise server has.
+impl State {
+    /// Changes how the Enterprise server behaves where its reference leaves it open.
+    pub fn set_enterprise(&self, change: impl FnOnce(&mut Enterprise)) {
+        change(&mut self.store().enterprise);
     }
 }
 

@@ -2,15 +2,23 @@
 
 pub(crate) mod enterprise;
 pub(crate) mod queue;
+pub(crate) mod resources;
 pub(crate) mod task;
+pub(crate) mod user;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use self::{enterprise::Tenant, queue::Queue, task::Task, worker::Worker};
-use crate::{error::ApiError, identity::Role, mode::Mode, random::Random, token};
+use self::{
+    enterprise::{Enterprise, Tenant},
+    queue::Queue,
+    task::Task,
+    user::{Key, User},
+    worker::Worker,
+};
+use crate::{error::ApiError, mode::Mode, random::Random, token};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +41,8 @@ pub(crate) struct Store {
     pub(crate) workers: Table<Worker>,
     /// Listings in progress: how many rows were sent.
     pub(crate) scrolls: BTreeMap<String, usize>,
+    /// How the Enterprise edition behaves where its reference leaves it open.
+    pub(crate) enterprise: Enterprise,
     /// What only the Enterprise edition knows of companies, by company.
     pub(crate) tenants: BTreeMap<String, Tenant>,
 }
@@ -42,21 +52,6 @@ pub(crate) struct Store {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Company {
     pub(crate) name: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct User {
-    pub(crate) company: String,
-    pub(crate) name: String,
-    pub(crate) role: Role,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Key {
-    pub(crate) secret: String,
-    pub(crate) user: String,
 }
 
 /// What became of a token.
@@ -84,6 +79,7 @@ impl Store {
             tasks: Table::new(),
             workers: Table::new(),
             scrolls: BTreeMap::new(),
+            enterprise: Enterprise::default(),
             tenants: BTreeMap::new(),
         }
     }

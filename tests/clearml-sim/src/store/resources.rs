@@ -1,0 +1,78 @@
+//! Resource policies of the Enterprise edition: shares of pools of workers, for groups of users.
+
+use serde::{Deserialize, Serialize};
+
+/// What a company has of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resources {
+    /// Whether tasks go through the policies.
+    pub(crate) enabled: bool,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) connections: Vec<Connection>,
+    /// What counts.
+    pub(crate) published: Configuration,
+    /// What was changed and does not count yet.
+    pub(crate) draft: Configuration,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Policy {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// Group of users it is for.
+    pub(crate) user_group: String,
+    /// Kept free for it, in units of resource.
+    pub(crate) reservation: f64,
+    /// Never more than this, in units of resource; `None`: no limit.
+    pub(crate) limit: Option<f64>,
+}
+
+/// A queue through which a policy's users reach a profile.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Connection {
+    pub(crate) queue: String,
+    pub(crate) policy: String,
+    pub(crate) profile: String,
+}
+
+/// Pools and profiles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Configuration {
+    #[serde(default)]
+    pub(crate) pools: Vec<Pool>,
+    #[serde(default)]
+    pub(crate) profiles: Vec<Profile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pool {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// Units of resource it has.
+    #[serde(default)]
+    pub(crate) resources: f64,
+}
+
+/// What a task takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// Units of resource for one task.
+    #[serde(default = "one")]
+    pub(crate) profile_cost: f64,
+    /// Pools that it takes them from, best first.
+    #[serde(default)]
+    pub(crate) pool_links: Vec<String>,
+}
+
+fn one() -> f64 {
+    1.0
+}

@@ -280,3 +280,6 @@ impl Store {
             .fold(self.node().log_end, u64::max)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,10 @@ enum Step {
     Start(u8),
     Stop(u32),
     Mode(bool),
+    Hold(u32),
+    Release(u32),
+    Reset,
+    StartAnew(Start),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,6 +30,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..15_u8).prop_map(Step::Start),
         2 => (0..60_u32).prop_map(Step::Stop),
         1 => any::<bool>().prop_map(Step::Mode),
+        1 => (1..3_u32).prop_map(Step::Hold),
+        1 => (1..3_u32).prop_map(Step::Release),
+        1 => Just(Step::Reset),
+        1 => prop_oneof![Just(Start::Reload), Just(Start::Boot)].prop_map(Step::StartAnew),
     ]
 }
 
@@ -54,6 +62,15 @@ fn apply(gpu: &mut Gpu, board: &'static Board, pid: u32, step: Step) {
         Step::Stop(pid) => gpu.stop_process(pid, None).is_none(),
         Step::Mode(enable) => {
             gpu.set_mig_mode(enable, true);
+            false
+        }
+        Step::Hold(pid) => gpu.hold(pid).is_err(),
+        Step::Release(pid) => !gpu.release(pid),
+        Step::Reset => gpu.reset(true).is_err(),
+        Step::StartAnew(start) => {
+            gpu.start_anew(start, pid);
+            assert!(gpu.instances().next().is_none() && !gpu.is_held());
+            assert_eq!(gpu.mig_current, gpu.mig_pending);
             false
         }
     };
@@ -152,4 +169,25 @@ proptest! {
             check_users(&gpu, board);
         }
     }
+}
+
+/// With more ended processes than there is room for, the one that would go first goes.
+#[test]
+fn ended_processes_linger_until_their_moment() {
+    let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
+    for pid in 1..=9 {
+        gpu.start_process(None, pid, 0).unwrap();
+        gpu.stop_process(pid, Some(u64::from(pid) * 10)).unwrap();
+    }
+    let moments = |gpu: &Gpu| {
+        let mut left: Vec<_> = gpu.lingering.iter().map(|slot| slot.until_ns).collect();
+        left.sort_unstable();
+        left
+    };
+    assert_eq!(moments(&gpu), [20, 30, 40, 50, 60, 70, 80, 90]);
+    gpu.forget_ended(50);
+    assert_eq!(moments(&gpu), [0, 0, 0, 0, 60, 70, 80, 90]);
+    assert!(gpu.is_busy());
+    gpu.forget_ended(90);
+    assert!(!gpu.is_busy(), "over at the moment itself");
 }

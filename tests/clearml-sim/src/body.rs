@@ -1,6 +1,6 @@
 //! The fields of a request. A field that is null counts as absent; fields that nobody asks for are ignored.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 
@@ -66,6 +66,64 @@ impl Body {
             .transpose()
     }
 
+    /// A flag that some send as text; `None`: absent.
+    pub(crate) fn loose_flag(&self, field: &str) -> Result<Option<bool>, ApiError> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::String(text)) if text == "true" || text == "false" => {
+                Ok(Some(text == "true"))
+            }
+            Some(value) => Err(wrong(field, "bool", value)),
+        }
+    }
+
+    /// A number that some send as text.
+    pub(crate) fn loose_number(&self, field: &str) -> Result<Option<i64>, ApiError> {
+        match self.get(field) {
+            Some(Value::String(text)) => {
+                let number = text.parse().ok();
+                number
+                    .map(Some)
+                    .ok_or_else(|| wrong(field, "int", &json!(text)))
+            }
+            _ => self.number(field),
+        }
+    }
+
+    /// A number of any kind.
+    pub(crate) fn decimal(&self, field: &str) -> Result<Option<f64>, ApiError> {
+        self.get(field)
+            .map(|value| value.as_f64().ok_or_else(|| wrong(field, "float", value)))
+            .transpose()
+    }
+
+    /// The fields of a field.
+    pub(crate) fn nested(&self, field: &str) -> Result<Option<Self>, ApiError> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self(fields.clone()))),
+            Some(value) => Err(wrong(field, "dict", value)),
+        }
+    }
+
+    /// One of some texts.
+    pub(crate) fn choice(&self, field: &str, choices: &[&str]) -> Result<Option<&str>, ApiError> {
+        let Some(text) = self.text(field)? else {
+            return Ok(None);
+        };
+        if choices.contains(&text) {
+            return Ok(Some(text));
+        }
+        let problem = format!("value '{text}' is not a valid choice..");
+        Err(ApiError::field(field, &problem))
+    }
+
+    /// The fields themselves.
+    pub(crate) fn fields(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// A list of texts; one text counts as a list of one, an absent field as empty.
     pub(crate) fn list(&self, field: &str) -> Result<Vec<&str>, ApiError> {
         match self.get(field) {
@@ -126,7 +184,6 @@ fn add(fields: &mut Map<String, Value>, key: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use serde_json::json;
 
     use super::*;
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     body::Body,
+    date::Date,
     endpoints::{self, Act, Call, Endpoint, Who},
     error::ApiError,
     identity::{self, Identity},
@@ -41,7 +42,8 @@ pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp)
             (endpoint, Err(ApiError::new(400, 0, text)))
         }
         Some((version, name)) => {
-            let found = endpoints::find(name, version, store.mode);
+            let found = endpoints::find(name, version, store.mode)
+                .filter(|found| store.enterprise.tenant_api.has(found.name));
             let shown = json!({
                 "name": name,
                 "requested_version": version.shown_to(version),
@@ -99,7 +101,14 @@ fn run(
     let who = endpoint.who(store.mode);
     let caller = identity::authenticate(store, incoming.headers, now)?;
     permit(&caller, who)?;
-    let identity = identity::impersonate(store, incoming.headers, caller)?;
+    if let Some(access_key) = &caller.access_key {
+        let worker = identity::header(incoming.headers, "worker");
+        store.note_use(access_key, worker, Date(now));
+    }
+    let mut identity = identity::impersonate(store, incoming.headers, caller)?;
+    if endpoint.name == "auth.login" {
+        identity = identity::at_tenant(store, incoming.headers, identity)?;
+    }
     permit(&identity, who)?;
     let body = Body::parse(incoming.body, incoming.query)?;
     let call = Call {

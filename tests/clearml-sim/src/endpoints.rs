@@ -12,7 +12,7 @@ use crate::{
     identity::{Identity, Role},
     mode::Mode,
     path::Version,
-    services::{auth, debug, queues, tasks, workers},
+    services::{accounts, auth, credentials, debug, queues, tasks, workers},
     store::Store,
 };
 
@@ -137,6 +137,29 @@ const ENDPOINTS: &[Endpoint] = &[
         V1_0,
         auth::validate_token,
     ),
+    only(
+        &[Role::System, Role::Root],
+        "auth.create_user",
+        V1_0,
+        accounts::create_user,
+    )
+    .enterprise(&[Role::System, Role::Root, Role::Admin]),
+    only(
+        &[Role::System, Role::Root, Role::Admin],
+        "auth.edit_user",
+        V1_0,
+        accounts::edit_user,
+    ),
+    only(
+        &[Role::System, Role::Root],
+        "auth.get_token_for_user",
+        V1_0,
+        accounts::get_token_for_user,
+    ),
+    user("auth.create_credentials", V1_0, credentials::create),
+    user("auth.get_credentials", V1_0, credentials::get_all),
+    user("auth.edit_credentials", V1_0, credentials::edit),
+    user("auth.revoke_credentials", V1_0, credentials::revoke),
     user("queues.create", V2_4, queues::create),
     user("queues.get_all", V2_4, queues::get_all),
     user("queues.get_all_ex", V2_4, queues::get_all_ex),

@@ -64,6 +64,22 @@ impl ApiError {
         Self::bad_request(800, "Data validation error").with(&[(field, problem)])
     }
 
+    /// No such thing.
+    pub(crate) fn object_id(kind: &str, id: &str) -> Self {
+        Self::bad_request(10, "Invalid object id").with(&[(kind, id)])
+    }
+
+    /// No such user.
+    pub(crate) fn user_id(pairs: &[(&str, &str)]) -> Self {
+        Self::bad_request(301, "Invalid user id").with(pairs)
+    }
+
+    /// No such keys.
+    pub(crate) fn access_key(pairs: &[(&str, &str)]) -> Self {
+        let text = "Access key not found (invalid user or invalid access key)";
+        Self::bad_request(75, text).with(pairs)
+    }
+
     pub(crate) fn impersonation(extra: &str) -> Self {
         Self::bad_request(6, format!("Impersonation error ({extra})"))
     }

@@ -29,6 +29,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// A role that members of a company may have.
+    pub(crate) fn of_company(name: &str, mode: Mode) -> Option<Self> {
+        Some(match name {
+            "admin" => Self::Admin,
+            "superuser" => Self::Superuser,
+            "user" => Self::User,
+            "annotator" => Self::Annotator,
+            "consumer" if mode == Mode::Enterprise => Self::Consumer,
+            _ => return None,
+        })
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -50,6 +62,8 @@ pub(crate) struct Identity {
     pub(crate) role: Role,
     /// Session of the token that was shown; `None`: keys were.
     pub(crate) session: Option<String>,
+    /// The public half of the keys that were shown.
+    pub(crate) access_key: Option<String>,
 }
 
 const REFUSED: &str = "Unauthorized (invalid credentials) (failed to locate provided credentials)";
@@ -71,8 +85,12 @@ pub(crate) fn authenticate(
         "Basic" => by_keys(store, proof, now),
         "Bearer" => {
             let token = token::check(store, proof, now)?;
-            identity(store, &token.user, Some(token.session))
-                .ok_or_else(|| ApiError::unauthorized(22, REFUSED))
+            let caller = identity(store, &token.user, Some(token.session));
+            let caller = caller.map(|caller| Identity {
+                company: token.company,
+                ..caller
+            });
+            caller.ok_or_else(|| ApiError::unauthorized(22, REFUSED))
         }
         _ => Err(ApiError::unauthorized(
             10,
@@ -99,10 +117,18 @@ fn by_keys(store: &Store, proof: &str, now: Timestamp) -> Result<Identity, ApiEr
     let user = text.as_deref().and_then(|text| {
         let (access, secret) = text.split_once(':')?;
         let key = store.keys.get(access)?;
-        (key.secret == secret && !key.has_expired(Date(now))).then_some(key.user.as_str())
+        let good = key.secret == secret && !key.has_expired(Date(now));
+        good.then(|| (access.to_owned(), key.user.as_str()))
     });
-    user.and_then(|user| identity(store, user, None))
-        .ok_or_else(|| ApiError::unauthorized(22, REFUSED))
+    let caller = user.and_then(|(access, user)| {
+        let access_key = Some(access);
+        let caller = identity(store, user, None)?;
+        Some(Identity {
+            access_key,
+            ..caller
+        })
+    });
+    caller.ok_or_else(|| ApiError::unauthorized(22, REFUSED))
 }
 
 fn identity(store: &Store, user: &str, session: Option<String>) -> Option<Identity> {
@@ -112,6 +138,7 @@ fn identity(store: &Store, user: &str, session: Option<String>) -> Option<Identi
         company: row.company.clone(),
         role: row.role,
         session,
+        access_key: None,
     })
 }
 
@@ -158,6 +185,26 @@ pub(crate) fn impersonate(
     };
     let role = role.unwrap_or(target.role);
     admit(store, Identity { role, ..target })
+}
+
+/// Applies the header with which the Enterprise server's users log in to another company that they joined.
+pub(crate) fn at_tenant(
+    store: &Store,
+    headers: &HeaderMap,
+    caller: Identity,
+) -> Result<Identity, ApiError> {
+    let Some(tenant) = header(headers, "tenant").filter(|_| store.mode == Mode::Enterprise) else {
+        return Ok(caller);
+    };
+    let joined = store.users.get(&caller.user).is_some_and(|user| {
+        user.company == tenant || user.joined.iter().any(|joined| joined == tenant)
+    });
+    if !joined {
+        let error = ApiError::new(403, 20, "Forbidden (not a member of the tenant)");
+        return Err(error.with(&[("user", &caller.user), ("tenant", tenant)]));
+    }
+    let company = tenant.to_owned();
+    admit(store, Identity { company, ..caller })
 }
 
 /// `X-Clearml-NAME`, or its elder twin `X-Trains-NAME`.

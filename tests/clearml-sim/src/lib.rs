@@ -25,6 +25,7 @@ mod identity;
 mod list;
 mod mode;
 mod path;
+mod policy;
 mod random;
 mod seed;
 mod server;

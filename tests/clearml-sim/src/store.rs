@@ -18,7 +18,7 @@ use self::{
     user::{Key, User},
     worker::Worker,
 };
-use crate::{error::ApiError, mode::Mode, random::Random, token};
+use crate::{error::ApiError, feature::Feature, mode::Mode, random::Random, token};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +89,20 @@ impl Store {
         self.tenants.entry(company.to_owned()).or_default()
     }
 
+    /// The same to look at.
+    pub(crate) fn tenant(&self, company: &str) -> Tenant {
+        self.tenants.get(company).cloned().unwrap_or_default()
+    }
+
+    /// Refused when the company lacks a feature.
+    pub(crate) fn require(&self, feature: Feature, company: &str) -> Result<(), ApiError> {
+        if self.tenant(company).has(feature, &self.enterprise.features) {
+            return Ok(());
+        }
+        let pairs = [("feature", feature.name()), ("company", company)];
+        Err(self.enterprise.feature_off.error(&pairs))
+    }
+
     /// Whether the company was not softly deleted.
     pub(crate) fn is_active(&self, company: &str) -> bool {
         self.tenants.get(company).is_none_or(|tenant| tenant.active)
@@ -149,6 +163,18 @@ impl<T> Table<T> {
         self.rows.remove(&self.places.remove(id)?)
     }
 
+    /// Rows with their identifiers.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &T)> {
+        let mut ids: Vec<(u64, &str)> = self
+            .places
+            .iter()
+            .map(|(id, place)| (*place, id.as_str()))
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter()
+            .filter_map(|(place, id)| Some((id, self.rows.get(&place)?)))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.rows.values()
     }
@@ -157,13 +183,7 @@ impl<T> Table<T> {
 /// A list of pairs, identifier and row, because the order of rows counts.
 impl<T: Serialize> Serialize for Table<T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut ids: Vec<(&u64, &String)> =
-            self.places.iter().map(|(id, place)| (place, id)).collect();
-        ids.sort_unstable();
-        to.collect_seq(
-            ids.into_iter()
-                .filter_map(|(place, id)| Some((id, self.rows.get(place)?))),
-        )
+        to.collect_seq(self.pairs())
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::{error::ApiError, identity::Identity, store::Session, store::Store};
+use crate::{error::ApiError, identity::Identity, mode::Mode, store::Session, store::Store};
 
 const DAY: i64 = 24 * 60 * 60;
 /// How long a token lasts at first, in seconds.
@@ -41,8 +41,14 @@ pub(crate) fn issue(
         "api_version": crate::path::LATEST.to_string(),
         "server_version": "2.3.0",
         "server_build": "",
-        "feature_set": "basic",
+        "feature_set": match store.mode {
+            Mode::Oss => "basic",
+            Mode::Enterprise => "advanced",
+        },
     });
+    if let (Mode::Enterprise, Some(claims)) = (store.mode, claims.as_object_mut()) {
+        claims.insert("tenant".to_owned(), json!(identity.company));
+    }
     if let (Some(life), Some(claims)) = (life, claims.as_object_mut()) {
         claims.insert("exp".to_owned(), json!(now.as_second() + life));
     }
@@ -64,6 +70,8 @@ fn key(store: &Store) -> hmac::Key {
 /// A token that was found good.
 pub(crate) struct Checked {
     pub(crate) user: String,
+    /// The company that it was given for: one that the user belongs to or joined.
+    pub(crate) company: String,
     pub(crate) session: String,
 }
 
@@ -86,7 +94,11 @@ pub(crate) fn check(store: &Store, token: &str, now: Timestamp) -> Result<Checke
     let claims = URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
     let claims: Value = serde_json::from_slice(&claims).unwrap_or_default();
     let text = |path| claims.pointer(path).and_then(Value::as_str);
-    let (Some(user), Some(session)) = (text("/identity/user"), text("/session_id")) else {
+    let (Some(user), Some(company), Some(session)) = (
+        text("/identity/user"),
+        text("/identity/company"),
+        text("/session_id"),
+    ) else {
         return Err(refuse("Invalid payload string"));
     };
     let expired = claims
@@ -96,6 +108,7 @@ pub(crate) fn check(store: &Store, token: &str, now: Timestamp) -> Result<Checke
     match store.sessions.get(session) {
         Some(Session::Live) if !expired => Ok(Checked {
             user: user.to_owned(),
+            company: company.to_owned(),
             session: session.to_owned(),
         }),
         Some(Session::Live | Session::Expired) => Err(refuse("Signature has expired")),

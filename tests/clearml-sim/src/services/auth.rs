@@ -11,6 +11,13 @@ use crate::{
 };
 
 pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
+    let life = life(store, call)?;
+    let token = token::issue(store, call.identity, life, call.now);
+    Ok(json!({"token": token}))
+}
+
+/// How long a token is to last, in seconds; `None`: for ever.
+pub(crate) fn life(store: &Store, call: &Call<'_>) -> Result<Option<i64>, ApiError> {
     let field = "expiration_sec";
     let life = match call.body.number(field)? {
         Some(life) if life > LONGEST_LIFE => {
@@ -22,8 +29,7 @@ pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErro
         None if call.identity.role == Role::System => None,
         None => Some(store.token_life),
     };
-    let token = token::issue(store, call.identity, life, call.now);
-    Ok(json!({"token": token}))
+    Ok(life)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "all endpoints have one form")]

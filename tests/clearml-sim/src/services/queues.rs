@@ -7,6 +7,7 @@ use crate::{
     endpoints::Call,
     error::ApiError,
     list::{self, Filter},
+    policy,
     store::{
         Store,
         queue::{DEFAULT, Queue},
@@ -20,16 +21,7 @@ pub(crate) const SHORTEST_NAME: usize = 3;
 pub(crate) fn create(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
     let (body, company) = (call.body, &call.identity.company);
     let name = body.required("name")?;
-    if name.chars().count() < SHORTEST_NAME {
-        return Err(ApiError::data("name", "String value is too short"));
-    }
-    let same = |queue: &Queue| queue.company == *company && queue.name == name;
-    if store.queues.iter().any(same) {
-        return Err(ApiError::not_unique(&[
-            ("name", name),
-            ("company", company),
-        ]));
-    }
+    check_name(store, company, name)?;
     let id = store.random.id();
     let mut queue = Queue::new(id.clone(), company.clone(), name.to_owned(), call.date());
     queue.display_name = body.text("display_name")?.map(str::to_owned);
@@ -40,6 +32,21 @@ pub(crate) fn create(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErr
     }
     store.queues.insert(&id, queue);
     Ok(json!({"id": id}))
+}
+
+/// Names are long enough, and unique in the company.
+pub(crate) fn check_name(store: &Store, company: &str, name: &str) -> Result<(), ApiError> {
+    if name.chars().count() < SHORTEST_NAME {
+        return Err(ApiError::data("name", "String value is too short"));
+    }
+    let same = |queue: &Queue| queue.company == company && queue.name == name;
+    if store.queues.iter().any(same) {
+        return Err(ApiError::not_unique(&[
+            ("name", name),
+            ("company", company),
+        ]));
+    }
+    Ok(())
 }
 
 /// The queues of a listing, whole.
@@ -148,13 +155,17 @@ pub(crate) fn delete(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErr
     if !queue.entries.is_empty() && !force {
         return Err(ApiError::queue_not_empty(id));
     }
-    let entries = std::mem::take(&mut queue.entries);
-    store.queues.remove(id);
-    for entry in entries {
+    remove(store, id, call);
+    Ok(json!({"deleted": 1}))
+}
+
+/// Removes a queue; what waited in it is what it was before.
+pub(crate) fn remove(store: &mut Store, id: &str, call: &Call<'_>) {
+    let entries = store.queues.remove(id).map(|queue| queue.entries);
+    for entry in entries.unwrap_or_default() {
         let reason = format!("Queue {id} was deleted");
         put_back(store, &entry.task, id, &reason, call);
     }
-    Ok(json!({"deleted": 1}))
 }
 
 /// A task that lost its place in a queue is what it was before it got it.
@@ -184,8 +195,13 @@ pub(crate) fn peek_task(store: &mut Store, call: &Call<'_>) -> Result<Value, Api
 
 /// Takes a task out of the queue. The task itself stays `queued` until somebody starts it.
 pub(crate) fn get_next_task(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
-    let body = call.body;
-    let queue = store.queue_mut(body.required("queue")?, &call.identity.company)?;
+    let (body, company) = (call.body, &call.identity.company);
+    let id = body.required("queue")?;
+    store.queue_mut(id, company)?;
+    if !policy::admits(store, company, id, call.date()) {
+        return Ok(json!({}));
+    }
+    let queue = store.queue_mut(id, company)?;
     let Some(entry) = queue.pop(body.text("task")?, call.date()) else {
         return Ok(json!({}));
     };

@@ -39,6 +39,10 @@ impl TenantApi {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that know nothing of each other"
+)]
 pub struct Enterprise {
     /// Which API of tenants it has.
     pub tenant_api: TenantApi,
@@ -146,6 +150,26 @@ pub(crate) struct Tenant {
     /// E-mail addresses that may log in once, and become users then.
     pub(crate) whitelist: Vec<Invitation>,
     pub(crate) resources: Resources,
+    /// By key: what agents reported of their clusters.
+    pub(crate) clusters: BTreeMap<String, Cluster>,
+    /// What the metering service was told, oldest first.
+    pub(crate) events: Vec<Value>,
+}
+
+/// The last report of a cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cluster {
+    /// The agent that reports.
+    pub(crate) worker: Option<String>,
+    /// When, as it says, in milliseconds since 1970.
+    pub(crate) timestamp: i64,
+    /// How long it counts, in seconds.
+    pub(crate) timeout: i64,
+    /// When it came.
+    pub(crate) reported: Date,
+    pub(crate) resource_groups: Vec<Value>,
+    pub(crate) properties: Map<String, Value>,
 }
 
 impl Default for Tenant {
@@ -160,6 +184,8 @@ impl Default for Tenant {
             domains: Vec::new(),
             whitelist: Vec::new(),
             resources: Resources::default(),
+            clusters: BTreeMap::new(),
+            events: Vec::new(),
         }
     }
 }

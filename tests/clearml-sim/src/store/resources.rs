@@ -66,8 +66,8 @@ pub(crate) struct Profile {
     pub(crate) id: String,
     pub(crate) name: String,
     /// Units of resource for one task.
-    #[serde(default = "one")]
-    pub(crate) profile_cost: f64,
+    #[serde(default = "one", rename = "profile_cost")]
+    pub(crate) cost: f64,
     /// Pools that it takes them from, best first.
     #[serde(default)]
     pub(crate) pool_links: Vec<String>,

@@ -5,9 +5,26 @@ use serde_json::{Map, Value, json};
 use crate::error::ApiError;
 
 #[derive(Debug, Default)]
-pub(crate) struct Body(Map<String, Value>);
+pub(crate) struct Body(Map<String, Value>, Vec<Value>);
 
 impl Body {
+    /// Reads a batch: one JSON object a line. The fields are those of the first.
+    pub(crate) fn parse_lines(lines: &[u8], query: &[(String, String)]) -> Result<Self, ApiError> {
+        let lines = lines.split(|&byte| byte == b'\n');
+        let mut lines = lines.filter(|line| !line.trim_ascii().is_empty());
+        let mut first = Self::parse(lines.next().unwrap_or_default(), query)?;
+        for line in lines {
+            let Self(fields, _) = Self::parse(line, &[])?;
+            first.1.push(Value::Object(fields));
+        }
+        Ok(first)
+    }
+
+    /// What came, a batch line by line.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Value> {
+        std::iter::once(Value::Object(self.0.clone())).chain(self.1.iter().cloned())
+    }
+
     /// Reads the JSON body, whatever the content type says, and adds the query string.
     pub(crate) fn parse(json: &[u8], query: &[(String, String)]) -> Result<Self, ApiError> {
         let body = if json.trim_ascii().is_empty() {
@@ -25,14 +42,14 @@ impl Body {
         for (key, value) in query {
             add(&mut fields, key, value);
         }
-        Ok(Self(fields))
+        Ok(Self(fields, Vec::new()))
     }
 
     /// The same without a field.
     pub(crate) fn without(&self, field: &str) -> Self {
         let mut fields = self.0.clone();
         fields.remove(field);
-        Self(fields)
+        Self(fields, Vec::new())
     }
 
     pub(crate) fn get(&self, field: &str) -> Option<&Value> {
@@ -102,7 +119,7 @@ impl Body {
     pub(crate) fn nested(&self, field: &str) -> Result<Option<Self>, ApiError> {
         match self.get(field) {
             None => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Self(fields.clone()))),
+            Some(Value::Object(fields)) => Ok(Some(Self(fields.clone(), Vec::new()))),
             Some(value) => Err(wrong(field, "dict", value)),
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp)
                 "actual_version": found.map(|found| found.min_version.shown_to(version)),
             });
             let result = match found {
-                Some(found) => run(store, found, incoming, now),
+                Some(found) => run(store, found, version, incoming, now),
                 None => Err(not_found(name, version)),
             };
             (shown, result)
@@ -88,6 +88,7 @@ fn not_found(name: &str, version: Version) -> ApiError {
 fn run(
     store: &mut Store,
     endpoint: &Endpoint,
+    version: Version,
     incoming: &Incoming<'_>,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
@@ -110,11 +111,19 @@ fn run(
         identity = identity::at_tenant(store, incoming.headers, identity)?;
     }
     permit(&identity, who)?;
-    let body = Body::parse(incoming.body, incoming.query)?;
+    let kind = incoming.headers.get("content-type");
+    let batch = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json-lines"));
+    let parse = if batch {
+        Body::parse_lines
+    } else {
+        Body::parse
+    };
+    let body = parse(incoming.body, incoming.query)?;
     let call = Call {
         identity: &identity,
         body: &body,
         now,
+        version,
         ip: incoming.ip,
     };
     handler(store, &call)

@@ -12,7 +12,10 @@ use crate::{
     identity::{Identity, Role},
     mode::Mode,
     path::Version,
-    services::{accounts, auth, credentials, debug, queues, tasks, workers},
+    services::{
+        accounts, auth, credentials, debug, events, login, organization, queue_order, queues,
+        server, task_edits, tasks, users, workers,
+    },
     store::Store,
 };
 
@@ -21,6 +24,8 @@ pub(crate) struct Call<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) body: &'a Body,
     pub(crate) now: Timestamp,
+    /// The version of the API that was asked for.
+    pub(crate) version: Version,
     /// Address of the caller.
     pub(crate) ip: &'a str,
 }
@@ -87,6 +92,14 @@ pub(crate) fn find(name: &str, version: Version, mode: Mode) -> Option<&'static 
         .max_by_key(|endpoint| endpoint.min_version)
 }
 
+/// Every endpoint that the edition has, in all its versions.
+pub(crate) fn all(mode: Mode) -> impl Iterator<Item = &'static Endpoint> {
+    ENDPOINTS
+        .iter()
+        .chain(enterprise::ENDPOINTS)
+        .filter(move |endpoint| !matches!(endpoint.who(mode), Who::Nobody))
+}
+
 const fn open(name: &'static str, min_version: Version, answer: fn() -> Value) -> Endpoint {
     Endpoint {
         name,
@@ -125,6 +138,8 @@ const fn only(
 const V1_0: Version = Version(1, 0);
 const V2_2: Version = Version(2, 2);
 const V2_4: Version = Version(2, 4);
+const V2_8: Version = Version(2, 8);
+const V2_12: Version = Version(2, 12);
 const V2_15: Version = Version(2, 15);
 
 const ENDPOINTS: &[Endpoint] = &[
@@ -160,12 +175,50 @@ const ENDPOINTS: &[Endpoint] = &[
     user("auth.get_credentials", V1_0, credentials::get_all),
     user("auth.edit_credentials", V1_0, credentials::edit),
     user("auth.revoke_credentials", V1_0, credentials::revoke),
+    open("auth.fixed_users_mode", V1_0, login::fixed_users_mode),
+    open("login.supported_modes", V1_0, login::supported_modes),
+    user("login.logout", V2_2, auth::logout),
+    only(
+        &[Role::System, Role::Root],
+        "users.create",
+        V1_0,
+        users::create,
+    ),
+    only(
+        &[Role::System, Role::Root],
+        "users.delete",
+        V1_0,
+        users::delete,
+    ),
+    user("users.get_all", V1_0, users::get_all),
+    user("users.get_all_ex", V1_0, users::get_all_ex),
+    user("users.get_all_ex", V2_8, users::get_all_ex),
+    user("users.get_by_id", V1_0, users::get_by_id),
+    user("users.get_current_user", V1_0, users::get_current_user),
+    user(
+        "organization.get_user_companies",
+        V1_0,
+        organization::get_user_companies,
+    ),
+    user("server.info", V1_0, server::info),
+    user("server.info", V2_8, server::info),
+    user("server.info", V2_12, server::info),
+    user("server.endpoints", V1_0, server::list_endpoints),
+    user("server.config", V1_0, server::config),
+    user("events.add_batch", V1_0, events::add_batch),
     user("queues.create", V2_4, queues::create),
     user("queues.get_all", V2_4, queues::get_all),
     user("queues.get_all_ex", V2_4, queues::get_all_ex),
     user("queues.get_by_id", V2_4, queues::get_by_id),
     user("queues.get_default", V2_4, queues::get_default),
     user("queues.delete", V2_4, queues::delete),
+    user("queues.update", V2_4, queue_order::update),
+    user("queues.clear_queue", V2_15, queue_order::clear),
+    user("queues.get_queue_metrics", V2_4, queue_order::metrics),
+    user("queues.move_task_to_front", V2_4, queue_order::to_front),
+    user("queues.move_task_to_back", V2_4, queue_order::to_back),
+    user("queues.move_task_forward", V2_4, queue_order::forward),
+    user("queues.move_task_backward", V2_4, queue_order::backward),
     user("queues.get_num_entries", V2_15, queues::get_num_entries),
     user("queues.peek_task", V2_15, queues::peek_task),
     user("queues.get_next_task", V1_0, queues::get_next_task),
@@ -174,6 +227,14 @@ const ENDPOINTS: &[Endpoint] = &[
     user("tasks.create", V1_0, tasks::create),
     user("tasks.get_all", V1_0, tasks::get_all),
     user("tasks.get_by_id", V1_0, tasks::get_by_id),
+    user("tasks.edit", V1_0, task_edits::edit),
+    user("tasks.update", V1_0, task_edits::update),
+    user(
+        "tasks.edit_hyper_params",
+        V1_0,
+        task_edits::edit_hyper_params,
+    ),
+    user("tasks.delete", V1_0, task_edits::delete),
     user("tasks.enqueue", V1_0, tasks::enqueue),
     user("tasks.dequeue", V1_0, tasks::dequeue),
     user("tasks.started", V1_0, tasks::started),
@@ -185,4 +246,6 @@ const ENDPOINTS: &[Endpoint] = &[
     user("workers.unregister", V2_4, workers::unregister),
     user("workers.status_report", V2_4, workers::status_report),
     user("workers.get_all", V2_4, workers::get_all),
+    user("workers.get_count", V1_0, workers::get_count),
+    user("workers.get_stats", V2_4, workers::get_stats),
 ];

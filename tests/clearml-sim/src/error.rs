@@ -54,6 +54,21 @@ impl ApiError {
         )
     }
 
+    /// A field that the endpoint's schema requires, in the words of the library that checks schemas.
+    pub(crate) fn schema(missing: &str, required: &[&str], present: &[&str]) -> Self {
+        let list = |fields: &[&str]| format!("({})", fields.join(", "));
+        Self::bad_request(12, "Validation error").with(&[
+            ("message", &format!("'{missing}' is a required property")),
+            ("path", "()"),
+            ("context", "()"),
+            ("cause", "None"),
+            ("validator", "required"),
+            ("validator_value", &list(required)),
+            ("instance", &list(present)),
+            ("parent", "None"),
+        ])
+    }
+
     /// A paging field out of range.
     pub(crate) fn paging(field: &str, problem: &str) -> Self {
         Self::bad_request(12, format!("Validation error ({problem})")).with(&[("field", field)])

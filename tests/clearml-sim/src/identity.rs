@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{date::Date, error::ApiError, mode::Mode, store::Store, token};
+use crate::{date::Date, error::ApiError, mode::Mode, services::auth::COOKIE, store::Store, token};
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,19 +68,34 @@ pub(crate) struct Identity {
 
 const REFUSED: &str = "Unauthorized (invalid credentials) (failed to locate provided credentials)";
 
+/// The token in the cookie.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get("cookie")?.to_str().ok()?;
+    cookies.split(';').find_map(|cookie| {
+        let (name, value) = cookie.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}
+
 pub(crate) fn authenticate(
     store: &Store,
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Identity, ApiError> {
-    let Some(header) = headers.get("authorization") else {
-        return Err(ApiError::unauthorized(
-            20,
-            "Unauthorized (missing credentials)",
-        ));
+    // The header wins over the cookie.
+    let (scheme, proof) = match (headers.get("authorization"), cookie(headers)) {
+        (Some(header), _) => {
+            let header = header.to_str().unwrap_or_default();
+            header.split_once(' ').unwrap_or((header, ""))
+        }
+        (None, Some(token)) => ("Bearer", token),
+        (None, None) => {
+            return Err(ApiError::unauthorized(
+                20,
+                "Unauthorized (missing credentials)",
+            ));
+        }
     };
-    let header = header.to_str().unwrap_or_default();
-    let (scheme, proof) = header.split_once(' ').unwrap_or((header, ""));
     let caller = match scheme {
         "Basic" => by_keys(store, proof, now),
         "Bearer" => {

@@ -37,9 +37,7 @@ impl<'a> Filter<'a> {
         company: &'a str,
         fields: &[&'static str],
     ) -> Result<Self, ApiError> {
-        let name = body.text("name")?.map(|pattern| {
-            Regex::new(pattern).map_err(|_| ApiError::field("name", "invalid regular expression"))
-        });
+        let name = pattern(body, "name")?;
         let mut wanted = Vec::new();
         for field in fields {
             let values = body.list(field)?;
@@ -49,7 +47,7 @@ impl<'a> Filter<'a> {
         }
         Ok(Self {
             company,
-            name: name.transpose()?,
+            name,
             fields: wanted,
             tags: Tags::parse(body.list("tags")?),
             system_tags: Tags::parse(body.list("system_tags")?),
@@ -67,6 +65,12 @@ impl<'a> Filter<'a> {
             && self.tags.admit(row.tags())
             && self.system_tags.admit(row.system_tags())
     }
+}
+
+/// A field that is a regular expression.
+pub(crate) fn pattern(body: &Body, field: &str) -> Result<Option<Regex>, ApiError> {
+    let pattern = body.text(field)?.map(Regex::new).transpose();
+    pattern.map_err(|_| ApiError::field(field, "invalid regular expression"))
 }
 
 /// A filter by tags: any of some, none of others.

@@ -119,6 +119,13 @@ impl State {
         id
     }
 
+    /// Makes a user one of the server's configuration: in no listing, and without further keys.
+    pub fn set_configured(&self, user: &str) {
+        if let Some(user) = self.store().users.get_mut(user) {
+            user.configured = true;
+        }
+    }
+
     /// Adds an empty queue and returns its identifier.
     pub fn add_queue(&self, company: &str, name: &str) -> String {
         self.add_queue_with_tags(company, name, &[])

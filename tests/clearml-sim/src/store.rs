@@ -178,6 +178,15 @@ impl<T> Table<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.rows.values()
     }
+
+    /// Rows with their identifiers, in the order in which they came.
+    pub(crate) fn iter_named(&self) -> impl Iterator<Item = (&str, &T)> {
+        let mut places: Vec<_> = self.places.iter().collect();
+        places.sort_unstable_by_key(|(_, place)| **place);
+        places
+            .into_iter()
+            .filter_map(|(id, place)| Some((id.as_str(), self.rows.get(place)?)))
+    }
 }
 
 /// A list of pairs, identifier and row, because the order of rows counts.

@@ -10,6 +10,9 @@ use crate::{
     token::{self, LONGEST_LIFE},
 };
 
+/// Name of the cookie that may stand in for the header.
+pub(crate) const COOKIE: &str = "clearml_token_basic";
+
 pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
     let life = life(store, call)?;
     let token = token::issue(store, call.identity, life, call.now);

@@ -7,6 +7,7 @@ use crate::{
     endpoints::Call,
     error::ApiError,
     list::{self, Filter},
+    path::Version,
     policy,
     store::{
         Store,
@@ -17,6 +18,8 @@ use crate::{
 
 /// Shortest name of a queue or task, in characters.
 pub(crate) const SHORTEST_NAME: usize = 3;
+/// Since this version metadata is an object.
+const METADATA_BY_KEY: Version = Version(2, 13);
 
 pub(crate) fn create(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
     let (body, company) = (call.body, &call.identity.company);
@@ -75,8 +78,20 @@ fn most_entries(call: &Call<'_>) -> Result<Option<usize>, ApiError> {
     Ok(most.and_then(|most| usize::try_from(most).ok()))
 }
 
+/// A queue as the version of the API shows it: metadata was a list once.
+fn show(queue: &Queue, call: &Call<'_>) -> Value {
+    let mut row = json!(queue);
+    if call.version < METADATA_BY_KEY
+        && let Some(metadata) = row.get_mut("metadata")
+    {
+        *metadata = queue.metadata.values().cloned().collect();
+    }
+    row
+}
+
 pub(crate) fn get_all(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
-    let rows = select(store, call)?.into_iter().map(|queue| json!(queue));
+    let rows = select(store, call)?;
+    let rows = rows.iter().map(|queue| show(queue, call));
     list::page(store, call.body, "queues", rows.collect())
 }
 
@@ -121,7 +136,7 @@ pub(crate) fn get_by_id(store: &mut Store, call: &Call<'_>) -> Result<Value, Api
     if let Some(most) = most_entries(call)? {
         queue.entries.truncate(most);
     }
-    Ok(json!({"queue": queue}))
+    Ok(json!({"queue": show(&queue, call)}))
 }
 
 pub(crate) fn get_default(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
@@ -169,7 +184,7 @@ pub(crate) fn remove(store: &mut Store, id: &str, call: &Call<'_>) {
 }
 
 /// A task that lost its place in a queue is what it was before it got it.
-fn put_back(store: &mut Store, task: &str, queue: &str, reason: &str, call: &Call<'_>) {
+pub(super) fn put_back(store: &mut Store, task: &str, queue: &str, reason: &str, call: &Call<'_>) {
     if let Some(task) = store.tasks.get_mut(task)
         && task.execution.queue.as_deref() == Some(queue)
     {

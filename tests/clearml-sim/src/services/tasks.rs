@@ -74,14 +74,23 @@ pub(crate) fn get_all(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiEr
     let fields = &["id", "user", "type", "status", "project", "parent"];
     let filter = Filter::parse(call.body, &call.identity.company, fields)?;
     let rows = store.tasks.iter().filter(|task| filter.admits(*task));
-    let rows = rows.map(|task| json!(task)).collect();
+    let rows = rows.map(show).collect();
     list::page(store, call.body, "tasks", rows)
 }
 
 pub(crate) fn get_by_id(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
     let task = call.body.required("task")?;
     let task = store.task_mut(task, &call.identity.company)?;
-    Ok(json!({"task": task}))
+    Ok(json!({"task": show(task)}))
+}
+
+/// A task as listings show it: what it was before it waited is the server's own business.
+fn show(task: &Task) -> Value {
+    let mut row = json!(task);
+    if let Some(row) = row.as_object_mut() {
+        row.remove("enqueue_status");
+    }
+    row
 }
 
 /// Puts a task into a queue: of a name, an id, or the default one.

@@ -130,6 +130,30 @@ pub(crate) fn get_all(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiEr
     Ok(json!({"workers": workers}))
 }
 
+/// How many workers there are.
+pub(crate) fn get_count(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
+    let workers = get_all(store, call)?;
+    let count = workers
+        .get("workers")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    Ok(json!({"count": count}))
+}
+
+/// Nothing measures how workers fare, so that there is nothing to tell.
+pub(crate) fn get_stats(_: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
+    const NEEDED: [&str; 4] = ["from_date", "to_date", "interval", "items"];
+    let missing = NEEDED.iter().find(|field| call.body.get(field).is_none());
+    let Some(missing) = missing else {
+        return Ok(json!({"workers": []}));
+    };
+    let present: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|field| call.body.get(field).is_some())
+        .collect();
+    Err(ApiError::schema(missing, &NEEDED, &present))
+}
+
 fn show(store: &Store, worker: &Worker) -> Value {
     let queues: Vec<Value> = worker
         .queues

@@ -1,7 +1,7 @@
 //! Tasks and their life.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{date::Date, list::Row};
 
@@ -117,6 +117,43 @@ pub struct Execution {
     /// Queue it waits in or came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// Fields without a meaning here, shown as they came.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Fields that every task has and that nothing here fills.
+fn unused() -> Map<String, Value> {
+    let fields = json!({
+        "report_assets": [],
+        "output": {},
+        "script": {"binary": "python", "repository": "", "entry_point": "", "requirements": {}},
+        "last_iteration": 0,
+        "last_metrics": {},
+        "hyperparams": {},
+        "configuration": {},
+        "runtime": {},
+        "models": {"input": [], "output": []},
+        "container": {},
+    });
+    if let Value::Object(fields) = fields {
+        fields
+    } else {
+        Map::new()
+    }
+}
+
+fn unused_execution() -> Map<String, Value> {
+    let mut fields = Map::from_iter([("test_split".to_owned(), json!(0))]);
+    for (field, value) in [
+        ("parameters", json!({})),
+        ("model_desc", json!({})),
+        ("model_labels", json!({})),
+        ("artifacts", json!([])),
+    ] {
+        fields.insert(field.to_owned(), value);
+    }
+    fields
 }
 
 impl Task {
@@ -143,7 +180,10 @@ impl Task {
             created: date,
             started: None,
             completed: None,
-            execution: Execution { queue: None },
+            execution: Execution {
+                queue: None,
+                other: unused_execution(),
+            },
             enqueue_status: None,
             tags: Vec::new(),
             system_tags: Vec::new(),
@@ -151,7 +191,46 @@ impl Task {
             last_worker_report: None,
             last_update: date,
             last_change: date,
-            other: Map::new(),
+            other: unused(),
+        }
+    }
+}
+
+impl Task {
+    /// Notes who changed it, and when.
+    pub(crate) fn touch(&mut self, user: &str, now: Date) {
+        self.last_update = now.stored();
+        self.last_change = now.stored();
+        user.clone_into(&mut self.last_changed_by);
+    }
+
+    /// Notes that a program reported an event of it.
+    pub(crate) fn report(&mut self, event: &Value, now: Date) {
+        self.last_update = now.stored();
+        let worker = event.get("worker").and_then(Value::as_str);
+        if let Some(worker) = worker {
+            self.last_worker = Some(worker.to_owned());
+            self.last_worker_report = Some(now.stored());
+        }
+        let text = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or_default();
+        let kind = text("type").to_owned();
+        let stats = self
+            .other
+            .entry("metric_stats")
+            .or_insert_with(|| json!({}));
+        // The real server's key is the MD5 sum of the metric's name; that of no name stands for all.
+        let stats = stats
+            .as_object_mut()
+            .map(|stats| stats.entry("d41d8cd98f00b204e9800998ecf8427e"));
+        if let Some(stats) = stats {
+            let stats = stats.or_insert_with(|| json!({"metric": "", "event_stats_by_type": {}}));
+            if let Some(kinds) = stats
+                .get_mut("event_stats_by_type")
+                .and_then(Value::as_object_mut)
+            {
+                let last = json!({"last_update": now.0.as_millisecond()});
+                kinds.insert(kind, last);
+            }
         }
     }
 }

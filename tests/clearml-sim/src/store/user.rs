@@ -6,6 +6,10 @@ use crate::{date::Date, error::ApiError, identity::Role, state::Credentials, sto
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "properties that do not exclude each other"
+)]
 pub(crate) struct User {
     pub(crate) company: String,
     pub(crate) name: String,
@@ -13,6 +17,10 @@ pub(crate) struct User {
     /// Unique in the server.
     pub(crate) email: Option<String>,
     pub(crate) created: Date,
+    /// The server's release by which the API made the user.
+    pub(crate) created_in_version: Option<String>,
+    /// From the server's configuration: with the keys that are written there, and in no listing.
+    pub(crate) configured: bool,
     /// Enterprise: other companies that the user may log in to.
     pub(crate) joined: Vec<String>,
     /// Enterprise: an account for programs.
@@ -45,6 +53,8 @@ impl User {
             role,
             email: None,
             created: now.stored(),
+            created_in_version: None,
+            configured: false,
             joined: Vec::new(),
             service: false,
             internal: false,
@@ -56,7 +66,7 @@ impl User {
 impl User {
     /// Whether it is one of the server's own, which have their keys from its configuration.
     pub(crate) fn is_protected(&self) -> bool {
-        matches!(self.role, Role::System | Role::Root)
+        self.configured || matches!(self.role, Role::System | Role::Root)
     }
 }
 
@@ -99,6 +109,7 @@ impl Store {
         self.check_limit(new)?;
         let mut user = User::new(new.company, new.name, new.role, now);
         user.email = new.email.map(str::to_owned);
+        user.created_in_version = Some(crate::services::server::VERSION.to_owned());
         user.service = new.service;
         let id = self.random.id();
         self.users.insert(&id, user);

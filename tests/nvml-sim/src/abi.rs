@@ -10,6 +10,7 @@
 mod call;
 mod compute_instance;
 mod device;
+mod events;
 mod fields;
 mod gpm;
 mod gpu_instance;

@@ -21,6 +21,7 @@ mod change;
 mod client;
 mod code;
 mod death;
+mod events;
 mod identity;
 mod inject;
 pub mod judge;
@@ -35,6 +36,7 @@ mod store;
 
 pub use behaviour::{Behaviour, UnknownWord};
 pub use code::Code;
+pub use events::EventKind;
 pub use inject::{EVERY_CALL, Effect, Fault, FaultError, RandomFaults};
 pub use library::{LibraryError, SONAME};
 pub use log::{Action, Event, Present, Sight};

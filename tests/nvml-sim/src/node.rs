@@ -1,6 +1,7 @@
 //! A simulated node: its folder, its GPUs as they are now, and what a test can do to it from outside.
 
 mod driver;
+mod events;
 mod faults;
 mod users;
 mod view;
@@ -149,6 +150,14 @@ pub enum NodeError {
     /// The fault makes no sense.
     #[error(transparent)]
     Fault(#[from] FaultError),
+    /// The event makes no sense.
+    #[error("GPU {gpu} cannot tell of this event: {reason}")]
+    Event {
+        /// GPU index.
+        gpu: u32,
+        /// Why.
+        reason: &'static str,
+    },
     /// No room for one more fault.
     #[error("no room for one more fault; clear the old ones")]
     TooManyFaults,

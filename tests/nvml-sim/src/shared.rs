@@ -6,7 +6,7 @@
 //! starts again when the number has moved meanwhile, since the copy it read may then have been overwritten.
 #![expect(
     unsafe_code,
-    reason = "the mapped file is seen as a slice of atomic words"
+    reason = "the mapped file is seen as a slice of atomic words, and futexes are system calls"
 )]
 
 use std::fs::File;
@@ -14,6 +14,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use bytemuck::Pod;
 use memmap2::{MmapOptions, MmapRaw};
@@ -60,6 +61,57 @@ impl Words {
         if let Some(word) = self.slice().get(index) {
             word.store(value, Ordering::Release);
         }
+    }
+}
+
+/// Words as futexes: a process can sleep until another one changes a word. The system call knows 32 bits, so only the lower half
+/// of a word counts; that is where counting up shows.
+impl Words {
+    fn futex(&self, index: usize) -> Option<*mut u32> {
+        let word = self.slice().get(index)?.as_ptr().cast::<u32>();
+        Some(if cfg!(target_endian = "little") {
+            word
+        } else {
+            word.wrapping_add(1)
+        })
+    }
+
+    /// The lower half of a word.
+    pub(crate) fn low_half(&self, index: usize) -> u32 {
+        let word = self
+            .slice()
+            .get(index)
+            .map_or(0, |word| word.load(Ordering::Acquire));
+        u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
+    }
+
+    /// Wakes every process that sleeps on a word.
+    pub(crate) fn wake_all(&self, index: usize) {
+        if let Some(word) = self.futex(index) {
+            // SAFETY: the word lies in the mapping, which lives as long as `self`; the system only wakes those that sleep on it.
+            unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, i32::MAX) };
+        }
+    }
+
+    /// Sleeps while the lower half of a word is `value`, but not longer than `at_most`; may wake early.
+    pub(crate) fn sleep_while(&self, index: usize, value: u32, at_most: Duration) {
+        let Some(word) = self.futex(index) else {
+            return;
+        };
+        let at_most = libc::timespec {
+            tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: at_most.subsec_nanos().into(),
+        };
+        // SAFETY: the word lies in the mapping, which lives as long as `self`, and the time is a live local; the system reads both.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word,
+                libc::FUTEX_WAIT,
+                value,
+                &raw const at_most,
+            )
+        };
     }
 }
 

@@ -4,6 +4,7 @@
 //! says where the log now ends. A writer that dies between the two leaves a line behind that end; the next one cuts it off.
 
 mod client;
+mod events;
 mod faults;
 mod lock;
 
@@ -17,6 +18,7 @@ use self::client::Client;
 use self::lock::Lock;
 use crate::boards;
 use crate::code::Code;
+use crate::events::Ring;
 use crate::identity::hash;
 use crate::log::Event;
 use crate::shared::{Cache, Cell, Words};
@@ -65,11 +67,15 @@ const AT_FAULTS: usize = 2;
 const AT_GPUS: usize = 3;
 /// Number of calls since random faults were set.
 const AT_CALLS: usize = 4;
+/// Rung whenever who waits for an event has to look again (see [`events`]).
+const AT_BELL: usize = 5;
 const NODE: Cell<Node> = Cell::at(8);
 const AT_DRIVER: usize = 8 + Cell::<Node>::WORDS;
 const DRIVER: Cell<Driver> = Cell::at(AT_DRIVER);
 const FIRST_GPU: usize = AT_DRIVER + Cell::<Driver>::WORDS;
-const WORDS: usize = FIRST_GPU + MAX_GPUS * Cell::<Gpu>::WORDS;
+const AT_RING: usize = FIRST_GPU + MAX_GPUS * Cell::<Gpu>::WORDS;
+const RING: Cell<Ring> = Cell::at(AT_RING);
+const WORDS: usize = AT_RING + Cell::<Ring>::WORDS;
 
 fn gpu_cell(index: usize) -> Cell<Gpu> {
     Cell::at(FIRST_GPU + index * Cell::<Gpu>::WORDS)
@@ -78,7 +84,7 @@ fn gpu_cell(index: usize) -> Cell<Gpu> {
 /// Tells states apart that one build must not read of another: sizes and board tables.
 fn format() -> u64 {
     static FORMAT: OnceLock<u64> = OnceLock::new();
-    *FORMAT.get_or_init(|| hash(format!("4 {WORDS} {}", boards::TEXT).as_bytes()))
+    *FORMAT.get_or_init(|| hash(format!("5 {WORDS} {}", boards::TEXT).as_bytes()))
 }
 
 /// Nanoseconds since the epoch.
@@ -214,6 +220,7 @@ impl Store {
             let changed = event.result == Code::SUCCESS.0 && gpu != before;
             gpu.log_end = lock.append(event)?;
             cell.write(&self.words, &gpu);
+            self.tell_of_change(&lock, number.unwrap_or(u32::MAX), &before, &gpu);
             if changed {
                 self.after_change(&mut lock, number)?;
             }
@@ -242,6 +249,7 @@ impl Store {
         let mut driver = self.driver();
         change(&mut driver);
         DRIVER.write(&self.words, &driver);
+        self.ring_bell();
         Ok(())
     }
 
@@ -255,6 +263,7 @@ impl Store {
             .store(AT_GPUS, u64::try_from(gpus.len()).unwrap_or(0));
         self.write_node(&bytemuck::Zeroable::zeroed());
         DRIVER.write(&self.words, driver);
+        self.ring_bell();
         lock.clear_log()
     }
 

@@ -23,7 +23,12 @@ fn pack(kind: u8, gpu: usize, gi: u8, ci: u8, generation: u32) -> Handle {
 }
 
 pub(super) fn gpu(on: &OnGpu) -> Handle {
-    pack(GPU, on.index, 0, 0, on.gpu.load)
+    gpu_at(on.index, &on.gpu)
+}
+
+/// As [`gpu`], of a GPU that may be lost.
+pub(super) fn gpu_at(index: usize, gpu: &Gpu) -> Handle {
+    pack(GPU, index, 0, 0, gpu.load)
 }
 
 pub(super) fn mig_device(index: usize, gi: u8, ci: u8, instance: ComputeInstance) -> Handle {

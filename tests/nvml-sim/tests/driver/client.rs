@@ -57,6 +57,7 @@ macro_rules! call {
     };
 }
 
+mod events;
 mod instances;
 
 /// Lists that the header gives no capacity for, and texts.

@@ -329,3 +329,30 @@ fn the_machine_is_driven_from_outside() {
     let file = std::fs::read_to_string(Path::new(&path).join("boot_id")).unwrap();
     assert_eq!(boot_id(), file.trim_end());
 }
+
+#[test]
+fn tells_of_events() {
+    let rig = rig(&["a100-40gb"]);
+    let (client, gpu) = (&rig.client, rig.client.gpu(0).unwrap());
+    client.create(gpu, 9).unwrap();
+    let set = client.event_set().unwrap();
+    client.register(gpu, 0x8 | 0x2, set).unwrap();
+    let path = rig.node.dir().to_str().unwrap();
+    ok(&["event", path, "--gpu", "0", "--xid", "63", "--gi", "2"]);
+    ok(&["event", path, "--gpu", "0", "--kind", "double-bit-ecc"]);
+    ok(&["event", path, "--gpu", "0", "--xid", "79", "--lose"]);
+    assert_eq!(client.next(set), Ok((8, 63, 2, u32::MAX)));
+    assert_eq!(client.next(set), Ok((2, 0, u32::MAX, u32::MAX)));
+    assert_eq!(client.next(set), Ok((8, 79, u32::MAX, u32::MAX)));
+    assert_eq!(client.next(set), Err(15));
+    for wrong in [
+        vec!["event", path, "--gpu", "0"],
+        vec!["event", path, "--gpu", "0", "--kind", "xids"],
+        vec!["event", path, "--gpu", "0", "--kind", "xid", "--gi", "2"],
+    ] {
+        assert_eq!(fails(&wrong).0, 2, "{wrong:?}");
+    }
+    let (code, message) = fails(&["event", path, "--gpu", "0", "--xid", "13", "--gi", "9"]);
+    assert_eq!(code, 1);
+    assert!(message.contains("no such instance"), "{message}");
+}

@@ -60,6 +60,7 @@ fn other_process() {
             }
         },
         Some("denied") => assert_eq!(client.create(gpu, 9), Err(4)),
+        Some("wait") => crate::events::wait_for_79(&client),
         Some("once") => {
             let instance = client.create(gpu, 9).unwrap();
             client.create_compute(instance, 2).unwrap();

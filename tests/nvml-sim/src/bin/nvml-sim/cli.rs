@@ -1,6 +1,7 @@
 //! The commands.
 
 mod create;
+mod event;
 mod inject;
 mod process;
 mod show;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 use nvml_sim::{Node, judge};
 
 use self::create::{Configure, Create};
+use self::event::Raise;
 use self::inject::Inject;
 use self::process::Process;
 use self::show::Show;
@@ -109,6 +111,8 @@ enum Cmd {
         #[arg(long)]
         version: Option<String>,
     },
+    /// Let the driver tell of an XID error or another event.
+    Event(Raise),
     /// Make calls fail, hang or kill their client.
     Inject(Inject),
     /// Print the driver's own log, one JSON object a line.
@@ -143,6 +147,7 @@ impl Cli {
             Cmd::Reboot { dir } => Node::open(&dir)?.reboot()?,
             Cmd::Unload { dir } => Node::open(&dir)?.unload_driver()?,
             Cmd::Reload { dir, version } => Node::open(&dir)?.reload_driver(version.as_deref())?,
+            Cmd::Event(args) => args.run()?,
             Cmd::Inject(args) => args.run()?,
             Cmd::Log { dir } => {
                 for event in Node::open(&dir)?.log()? {

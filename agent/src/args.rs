@@ -101,7 +101,7 @@ pub struct RunArgs {
     /// The NVML library
     #[command(flatten)]
     pub nvml: NvmlArgs,
-    /// Directory in which the agent keeps the newest generation it has seen; made when missing
+    /// Directory in which the agent keeps the newest generation it has seen and what it does to each GPU; made when missing
     #[arg(
         long,
         env = "MICA_AGENT_STATE_DIR",
@@ -109,6 +109,14 @@ pub struct RunArgs {
         default_value = "/var/lib/mica-agent"
     )]
     pub state_dir: PathBuf,
+    /// File that differs from boot to boot: tells whether instances can still be there
+    #[arg(
+        long,
+        env = "MICA_AGENT_BOOT_ID",
+        value_name = "FILE",
+        default_value = "/proc/sys/kernel/random/boot_id"
+    )]
+    pub boot_id: PathBuf,
     /// Address for /metrics, /livez and /readyz; port 0 takes a free one
     #[arg(
         long,

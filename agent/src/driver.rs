@@ -1,14 +1,19 @@
-//! The thread that owns the NVML driver.
+//! The threads that call NVML.
 //!
-//! NVML calls block, some for seconds, so none is made on the async side. It sends layouts to this thread, which executes them one
-//! after the other, and watches what the thread reads: the inventory, after each poll and after each GPU that was worked on.
+//! NVML calls block, some for seconds, so none is made on the async side. It sends layouts to one thread, which has a further one work
+//! on each GPU that is to change, and watches what that thread reads: the inventory, after each poll and after each GPU that was
+//! worked on.
 //!
 //! ```text
 //! uplink ──Desired──► thread ──Outcome──► uplink
-//!                       └─────Inventory──► uplink, /metrics, /readyz
+//!                     │ ▲  └──Inventory──► uplink, /metrics, /readyz
+//!                    Job Done
+//!                     ▼ │
+//!                    work: one thread per GPU that changes
 //! ```
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     sync::{
         Arc,
@@ -16,17 +21,20 @@ use std::{
         mpsc as commands,
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mica_nvml::Driver;
 use mica_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{generation::Newest, inventory::Inventory, metrics::DriverMetrics};
+use crate::{generation::Newest, inventory::Inventory, journal::Journal, metrics::DriverMetrics};
 
+mod pulse;
 mod thread;
+mod work;
 
+pub use pulse::Pulse;
 use thread::Thread;
 
 /// What the thread works with.
@@ -38,6 +46,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// The newest generation seen.
     pub newest: Newest,
+    /// What is done to each GPU.
+    pub journal: Journal,
     /// Where steps and outcomes are counted.
     pub metrics: DriverMetrics,
 }
@@ -47,6 +57,8 @@ pub struct Settings {
 enum Command {
     /// Execute a layout.
     Execute(v1::Desired),
+    /// The work on a GPU has ended.
+    Done(Box<work::Done>),
     /// End.
     Stop,
 }
@@ -66,11 +78,11 @@ pub struct Handle {
 pub struct Orders {
     commands: commands::Sender<Command>,
     inventory: watch::Receiver<Arc<Inventory>>,
-    turned: watch::Receiver<Instant>,
+    pulse: Pulse,
 }
 
 impl Orders {
-    /// Has a layout executed, after those sent before. How it ended comes on the channel of [`start`].
+    /// Has a layout executed, on each GPU after those sent before. How it ended comes on the channel of [`start`].
     ///
     /// `Err` when the thread has ended.
     pub fn execute(&self, desired: v1::Desired) -> Result<(), Ended> {
@@ -85,10 +97,10 @@ impl Orders {
         self.inventory.clone()
     }
 
-    /// Time since the thread last finished to read a GPU, or a step.
+    /// When the threads last finished to read a GPU, or a step.
     #[must_use]
-    pub fn idle(&self) -> Duration {
-        self.turned.borrow().elapsed()
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 }
 
@@ -108,12 +120,20 @@ pub async fn start(
     let (end, ended) = watch::channel(());
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
+    let pulse = Pulse::default();
+    let channels = thread::Channels {
+        done: commands.clone(),
+        commands: received,
+        outcomes,
+        stop: stopped,
+        pulse: pulse.clone(),
+    };
     let thread = std::thread::Builder::new()
         .name("nvml".to_owned())
         .spawn(move || {
-            match Thread::open(settings, received, outcomes, stopped) {
-                Ok((thread, inventory, turned)) => {
-                    if ready.send(Ok((inventory, turned))).is_ok() {
+            match Thread::open(settings, channels) {
+                Ok((thread, inventory)) => {
+                    if ready.send(Ok(inventory)).is_ok() {
                         thread.run();
                     }
                 }
@@ -122,12 +142,12 @@ pub async fn start(
             }
             drop(end);
         })?;
-    let (inventory, turned) = opened.await.map_err(|_| Ended)??;
+    let inventory = opened.await.map_err(|_| Ended)??;
     let handle = Handle {
         orders: Orders {
             commands,
             inventory,
-            turned,
+            pulse,
         },
         ended,
         thread,
@@ -148,7 +168,7 @@ impl Handle {
         while self.ended.changed().await.is_ok() {}
     }
 
-    /// Lets the thread finish the GPU it works on, and returns when it has ended.
+    /// Lets the work on GPUs that is under way come to its end, and returns when it has.
     pub async fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // When it cannot be told any more it has ended.
@@ -163,5 +183,5 @@ impl Handle {
 /// Opens NVML and reads everything once, for `inspect`.
 pub fn look(library: &std::ffi::OsStr) -> Result<Inventory, mica_nvml::Error> {
     let mut driver = Driver::open(library)?;
-    thread::read(&mut driver, || {})
+    thread::read(&mut driver, &BTreeMap::new(), || {})
 }

@@ -1,17 +1,19 @@
 //! Makes a layout true: takes the steps one by one, looks again before each destroy, verifies, and goes back when a step fails.
 //!
-//! Blocks for as long as the driver takes. Nothing here is remembered between calls: everything is read from the driver.
+//! Blocks for as long as the driver takes. Nothing here is remembered between calls: everything is read from the driver, and what is
+//! begun is in the journal of the GPU before it is touched.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use mica_model::{Gpu, Layout, Slice};
+use mica_model::{Generation, Layout, Slice};
 use mica_nvml::{Code, Driver, Error, ModeChange};
 use tracing::{debug, info, warn};
 
 use crate::{
+    journal::GpuJournal,
     outcome::{Busy, Ending, Failure, GpuOutcome, Refusal, StepKind},
     steps::{self, Step},
 };
@@ -19,6 +21,9 @@ use crate::{
 mod back;
 mod look;
 mod read;
+mod recover;
+
+pub use recover::{Recovered, recover};
 
 /// Pauses between attempts to destroy what the driver calls in use although no process is on it: it can do so for a while after the
 /// last process has ended (NVIDIA/go-nvml#146). 1.55 s in all.
@@ -42,36 +47,23 @@ pub struct Taken {
 }
 
 /// Makes `desired` true on one GPU. `observe` hears of each step.
+///
+/// With the journal of the GPU, a successor can finish or undo the work should this process be killed: see [`recover`]. Without, the
+/// work of a killed process stays as it is.
 pub fn execute(
     driver: &mut Driver,
     uuid: &str,
     desired: &Layout,
+    journal: Option<(Generation, &mut GpuJournal)>,
     observe: &mut dyn FnMut(&Taken),
 ) -> GpuOutcome {
     let mut run = Run::new(driver, uuid, observe);
+    if let Some((generation, journal)) = journal {
+        run.generation = generation;
+        run.journal = Some(journal);
+    }
     let ending = run.make(desired);
-    GpuOutcome {
-        uuid: uuid.to_owned(),
-        ending,
-        created: run.created,
-        destroyed: run.destroyed,
-    }
-}
-
-/// Gives half-made GPU instances, which nobody can use, their compute instance; where that fails they are destroyed. Everything else
-/// is left as it was found. For the start of the agent: a killed predecessor may have left some.
-pub fn finish_half_made(driver: &mut Driver, gpu: &Gpu, observe: &mut dyn FnMut(&Taken)) {
-    let uuid = &gpu.uuid;
-    if gpu.fault.is_some() || gpu.instances.iter().all(|known| known.compute.is_some()) {
-        return;
-    }
-    info!(gpu = uuid, "finishing half-made GPU instances");
-    let mut run = Run::new(driver, uuid, observe);
-    match steps::steps(gpu, &gpu.layout()) {
-        Ok(steps) => run.take_what_can(&steps),
-        Err(refusal) => warn!(gpu = uuid, %refusal, "half-made GPU instances are not finished"),
-    }
-    run.drop_half_made();
+    run.outcome(ending)
 }
 
 /// A step that failed.
@@ -106,6 +98,11 @@ struct Run<'a> {
     driver: &'a mut Driver,
     uuid: &'a str,
     observe: &'a mut dyn FnMut(&Taken),
+    journal: Option<&'a mut GpuJournal>,
+    /// What asked for the work.
+    generation: Generation,
+    /// Steps begun.
+    begun: usize,
     /// GPU instance ids of the slices made, for their compute instances.
     made: BTreeMap<Slice, u32>,
     /// Whether the driver was asked to change anything.
@@ -120,6 +117,9 @@ impl<'a> Run<'a> {
             driver,
             uuid,
             observe,
+            journal: None,
+            generation: Generation::default(),
+            begun: 0,
             made: BTreeMap::new(),
             touched: false,
             created: 0,
@@ -136,24 +136,79 @@ impl<'a> Run<'a> {
             Err(trouble) => return failed(trouble, true),
         };
         let steps = match steps::steps(&actual, desired) {
-            Ok(steps) if steps.is_empty() => return Ending::Holds,
+            Ok(steps) if steps.is_empty() => {
+                self.end(Some(desired));
+                return Ending::Holds;
+            }
             Ok(steps) => steps,
             Err(refusal) => return Ending::Refused(refusal),
         };
-        let verify = |run: &mut Self| run.verify(desired);
-        let made = self.take(&steps);
-        let trouble = match made.and_then(|()| self.observed(StepKind::Verify, verify)) {
-            Ok(()) => return Ending::Holds,
-            Err(trouble) => trouble,
-        };
+        let former = steps::usable(&actual);
+        if let Err(trouble) = self.begin(desired, &former) {
+            return failed(trouble, true);
+        }
+        match self.take_and_verify(&steps, desired) {
+            Ok(()) => {
+                self.end(Some(desired));
+                Ending::Holds
+            }
+            Err(trouble) => self.give_up(trouble, &former),
+        }
+    }
+
+    fn take_and_verify(&mut self, steps: &[Step], desired: &Layout) -> Result<(), Trouble> {
+        self.take(steps)?;
+        self.observed(StepKind::Verify, |run| run.verify(desired))
+    }
+
+    /// Goes back to the former layout, when anything was touched.
+    fn give_up(&mut self, trouble: Trouble, former: &Layout) -> Ending {
         warn!(gpu = self.uuid, step = trouble.step.as_str(), code = trouble.code.map(|code| code.0), detail = %trouble.detail, "step failed");
         if self.touched {
-            let rolled_back = self.roll_back(&steps::usable(&actual));
-            failed(trouble, rolled_back)
-        } else if trouble.busy.is_empty() {
+            let rolled_back = self.roll_back(former);
+            self.end_as_it_stands();
+            return failed(trouble, rolled_back);
+        }
+        self.end(Some(former));
+        if trouble.busy.is_empty() {
             failed(trouble, true)
         } else {
             Ending::Refused(Refusal::InUse(trouble.busy))
+        }
+    }
+
+    /// Puts into the journal what is begun. When that fails nothing may be touched: a successor could not finish it.
+    fn begin(&mut self, wanted: &Layout, former: &Layout) -> Result<(), Trouble> {
+        let Some(journal) = self.journal.as_mut() else {
+            return Ok(());
+        };
+        journal
+            .begin(self.generation, wanted, former)
+            .map_err(|error| Trouble::new(StepKind::Journal, format!("not executed: {error}")))
+    }
+
+    /// Puts into the journal that nothing is under way. Should that fail, a successor does again what is done already: nothing.
+    fn end(&mut self, stands: Option<&Layout>) {
+        if let Some(journal) = self.journal.as_mut()
+            && let Err(error) = journal.end(stands)
+        {
+            warn!(gpu = self.uuid, %error, "the end of a layout is not in the journal");
+        }
+    }
+
+    /// Ends the work with what stands. Where that cannot be read the work stays in the journal, to be finished later.
+    fn end_as_it_stands(&mut self) {
+        if let Ok(now) = self.readable() {
+            self.end(Some(&steps::usable(&now)));
+        }
+    }
+
+    fn outcome(&self, ending: Ending) -> GpuOutcome {
+        GpuOutcome {
+            uuid: self.uuid.to_owned(),
+            ending,
+            created: self.created,
+            destroyed: self.destroyed,
         }
     }
 
@@ -200,6 +255,10 @@ impl<'a> Run<'a> {
 
     /// Takes one step. `ahead` are the steps still to be taken, this one included: the last look before a destroy minds all of them.
     fn take_one(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
+        if let Some(journal) = self.journal.as_mut() {
+            journal.step(self.begun, step.kind());
+        }
+        self.begun += 1;
         let result = self.observed(step.kind(), |run| match step {
             Step::EnableMig => run.enable_mig(),
             Step::DestroyComputeInstance { .. } | Step::DestroyGpuInstance { .. } => {

@@ -47,15 +47,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The file holds something else than a number.
+    /// The file holds something else than it should.
     #[error(
-        "{} does not hold a generation but {content:?}: remove the file to begin anew, \
+        "{} does not hold {what} but {content:?}: remove the file to begin anew, \
          once no coordinator sends old layouts to this node",
         .path.display()
     )]
     Corrupt {
         /// The file.
         path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
         /// Its first characters.
         content: String,
     },
@@ -91,6 +93,7 @@ impl Newest {
         let generation = match fs::read(&path) {
             Ok(content) => parse(&content).ok_or_else(|| Error::Corrupt {
                 path: path.clone(),
+                what: "a generation",
                 content: String::from_utf8_lossy(&content).chars().take(32).collect(),
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Generation::default(),
@@ -151,17 +154,34 @@ fn parse(content: &[u8]) -> Option<Generation> {
         .map(Generation)
 }
 
-/// Replaces the file as a whole: a crash leaves the old one or the new one.
 fn write(path: &Path, generation: Generation) -> Result<(), Error> {
+    replace(path, format!("{generation}\n").as_bytes(), Sync::Disk)
+}
+
+/// Whether to wait until what was written would outlive the machine, beside this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// Wait for the disk.
+    Disk,
+    /// Let the system write when it likes.
+    Later,
+}
+
+/// Replaces a file as a whole: a crash leaves the old one or the new one.
+pub(crate) fn replace(path: &Path, content: &[u8], sync: Sync) -> Result<(), Error> {
     let replace = || {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
-        writeln!(file, "{generation}")?;
-        file.sync_all()?;
+        file.write_all(content)?;
+        if sync == Sync::Disk {
+            file.sync_all()?;
+        }
         fs::rename(&beside, path)?;
-        // The rename itself is on disk only when the directory is.
-        path.parent()
-            .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        match path.parent() {
+            // The rename itself is on disk only when the directory is.
+            Some(directory) if sync == Sync::Disk => File::open(directory)?.sync_all(),
+            _ => Ok(()),
+        }
     };
     replace().map_err(|source| Error::Write {
         path: path.to_owned(),

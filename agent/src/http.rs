@@ -12,7 +12,7 @@ use axum::{
 
 use crate::{driver::Orders, metrics::Metrics};
 
-/// An NVML thread that has neither read a GPU nor finished a step for this long is taken as hung. Generous: look-ups can take 10 s on a
+/// A thread that calls NVML and has neither read a GPU nor finished a step for this long is taken as hung. Generous: look-ups can take 10 s on a
 /// loaded node, and being restarted helps only when the driver truly hangs.
 pub const HUNG: Duration = Duration::from_secs(60);
 
@@ -46,21 +46,30 @@ async fn metrics(State(sources): State<Sources>) -> Response {
 
 /// That this answers shows that the event loop turns; what is left to ask is the NVML thread.
 async fn livez(State(sources): State<Sources>) -> Response {
-    let idle = sources.orders.idle();
-    if idle < sources.hung {
-        "ok\n".into_response()
-    } else {
-        let text = format!(
-            "the NVML thread has neither read a GPU nor finished a step for {} s: an NVML call hangs, or many are slow\n",
-            idle.as_secs()
-        );
-        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    match hanging(&sources) {
+        None => "ok\n".into_response(),
+        Some(hanging) => (StatusCode::SERVICE_UNAVAILABLE, hanging).into_response(),
     }
 }
 
 async fn readyz(State(sources): State<Sources>) -> Response {
-    match &sources.orders.inventory().borrow().fault {
+    let fault = sources.orders.inventory().borrow().fault.clone();
+    match fault
+        .map(|fault| format!("{fault}\n"))
+        .or_else(|| hanging(&sources))
+    {
         None => "ok\n".into_response(),
-        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")).into_response(),
+        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault).into_response(),
     }
+}
+
+/// Who does not come back from NVML.
+fn hanging(sources: &Sources) -> Option<String> {
+    let (who, silent) = sources.orders.pulse().slowest()?;
+    (silent >= sources.hung).then(|| {
+        let silent = silent.as_secs();
+        format!(
+            "NVML, {who}: neither a GPU read nor a step finished for {silent} s: a call hangs, or many are slow\n"
+        )
+    })
 }

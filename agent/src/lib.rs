@@ -21,6 +21,7 @@ pub mod generation;
 pub mod http;
 pub mod inspect;
 pub mod inventory;
+pub mod journal;
 pub mod logs;
 pub mod metrics;
 pub mod outcome;

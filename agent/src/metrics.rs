@@ -76,6 +76,12 @@ impl GpuLabels {
         }
     }
 
+    /// NVML index, as a label.
+    #[must_use]
+    pub fn index(&self) -> &str {
+        &self.index
+    }
+
     /// In the order of the names, followed by `more`.
     fn and<'a, const N: usize>(&'a self, more: [&'a str; N]) -> Vec<&'a str> {
         [&*self.uuid, &*self.index, &*self.model]

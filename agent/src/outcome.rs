@@ -5,6 +5,7 @@ use std::fmt;
 use mica_model::{Generation, MigMode, Placement, Use};
 use mica_nvml::Code;
 use mica_proto::v1;
+use serde::{Deserialize, Serialize};
 
 /// Why nothing was touched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,10 +102,13 @@ impl fmt::Display for Pids<'_> {
 }
 
 /// What the agent does to a GPU; the labels of metrics and the words of failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StepKind {
     /// Reading what is there.
     Read,
+    /// Putting into the journal what is begun.
+    Journal,
     /// Switching MIG mode on.
     EnableMig,
     /// Destroying a compute instance.
@@ -125,6 +129,7 @@ impl StepKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::Journal => "journal",
             Self::EnableMig => "enable_mig",
             Self::DestroyComputeInstance => "destroy_compute_instance",
             Self::DestroyGpuInstance => "destroy_gpu_instance",
@@ -139,6 +144,7 @@ impl From<StepKind> for v1::FailedStep {
     fn from(kind: StepKind) -> Self {
         match kind {
             StepKind::Read => Self::Read,
+            StepKind::Journal => Self::Journal,
             StepKind::EnableMig => Self::EnableMig,
             StepKind::DestroyComputeInstance | StepKind::DestroyGpuInstance => Self::Destroy,
             StepKind::CreateGpuInstance => Self::CreateGpuInstance,

@@ -11,7 +11,8 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tracing::info;
 
 use crate::{
-    args::RunArgs, driver, generation::Newest, http, metrics::Metrics, output, uplink::Uplink,
+    args::RunArgs, driver, generation::Newest, http, journal::Journal, metrics::Metrics, output,
+    uplink::Uplink,
 };
 
 /// A dead peer is found within the sum of the two.
@@ -30,6 +31,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         coordinator,
         nvml,
         state_dir,
+        boot_id,
         http: address,
         poll_interval,
         ready_file,
@@ -47,6 +49,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         library: nvml.nvml_library,
         poll_interval,
         newest: Newest::open(&state_dir)?,
+        journal: Journal::open(&state_dir, &boot(&boot_id)?)?,
         metrics: metrics.driver.clone(),
     })
     .await?;
@@ -79,6 +82,17 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     info!("stopping: the GPU that is worked on is finished first");
     thread.stop().await;
     result
+}
+
+/// Tells one boot of the machine from another.
+fn boot(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| {
+        format!(
+            "cannot read {}; name a file that differs from boot to boot with --boot-id",
+            file.display()
+        )
+    })?;
+    Ok(text.trim().to_owned())
 }
 
 /// Where the coordinator is and how to speak to it.

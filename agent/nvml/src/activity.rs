@@ -120,6 +120,11 @@ impl Activities {
     pub(crate) fn forget(&mut self, gpu: &str, gi: u32) {
         self.0.remove(&(gpu.to_owned(), gi));
     }
+
+    /// Starts again with all instances of a GPU.
+    pub(crate) fn forget_gpu(&mut self, uuid: &str) {
+        self.0.retain(|(gpu, _), _| gpu != uuid);
+    }
 }
 
 /// Whether the GPU has the counters. A driver that does not know the question has none.

@@ -22,7 +22,7 @@ const COMPUTE_PROFILES: std::ops::RangeInclusive<u32> = 0..=8;
 const REV1: u32 = 7;
 
 /// The boards of a node.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Boards {
     /// By UUID of the GPU.
     known: BTreeMap<String, Known>,
@@ -31,6 +31,7 @@ pub(crate) struct Boards {
 }
 
 /// What is known of one GPU.
+#[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) board: Arc<Board>,
     /// Whether MIG mode was on when it was read.

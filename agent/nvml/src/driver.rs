@@ -52,6 +52,23 @@ impl Driver {
         })
     }
 
+    /// Another one over the same open NVML, for another thread: NVML may be called from several at once. It begins with what this one
+    /// knows of the boards.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            nvml: Arc::clone(&self.nvml),
+            boards: self.boards.clone(),
+            activities: Activities::default(),
+            seen: self.seen.clone(),
+        }
+    }
+
+    /// Forgets what was measured of the instances of a GPU: somebody else has changed them, and ids are reused at once.
+    pub fn forget_activity(&mut self, uuid: &str) {
+        self.activities.forget_gpu(uuid);
+    }
+
     /// Versions of driver and library.
     pub fn versions(&self) -> Result<Versions, Error> {
         Ok(Versions {

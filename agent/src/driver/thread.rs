@@ -1,11 +1,11 @@
-//! The loop of the NVML thread.
+//! The loop of the NVML thread: reads the node, and gives the GPUs that are to change to workers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::Instant,
 };
@@ -16,63 +16,70 @@ use mica_proto::v1;
 use tokio::sync::{mpsc::UnboundedSender, watch};
 use tracing::{debug, error, info, warn};
 
-use super::{Command, Settings};
-use crate::{
-    execute::{self, Taken},
-    inventory::Inventory,
-    metrics::{DriverMetrics, GpuLabels},
-    outcome::{Ending, GpuOutcome, Refusal},
+use super::{
+    Command, Pulse, Settings,
+    pulse::Beat,
+    work::{self, Job, Tools},
 };
+use crate::{inventory::Inventory, metrics::GpuLabels};
 
-/// What [`Thread::open`] gives.
-type Opened = (
-    Thread,
-    watch::Receiver<Arc<Inventory>>,
-    watch::Receiver<Instant>,
-);
+mod layouts;
+
+use layouts::Layouts;
+
+/// How the thread and the others speak.
+pub(super) struct Channels {
+    pub(super) commands: Receiver<Command>,
+    /// Where workers say that they have ended.
+    pub(super) done: Sender<Command>,
+    pub(super) outcomes: UnboundedSender<v1::Outcome>,
+    /// Set when no more work is to be begun.
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) pulse: Pulse,
+}
 
 /// The state of the thread.
 pub(super) struct Thread {
     settings: Settings,
+    channels: Channels,
     /// `None` while NVML cannot be opened.
     driver: Option<Driver>,
-    commands: Receiver<Command>,
-    outcomes: UnboundedSender<v1::Outcome>,
-    stop: Arc<AtomicBool>,
     inventory: watch::Sender<Arc<Inventory>>,
-    turned: watch::Sender<Instant>,
+    beat: Beat,
+    /// GPUs that a worker has, by UUID. The thread does not read them meanwhile: nobody is to see them half way.
+    busy: BTreeSet<String>,
+    /// GPUs that are not where their journal says they belong, and could not be brought there yet.
+    owing: BTreeSet<String>,
+    /// Whether NVML was lost, so that instances may be gone.
+    reloaded: bool,
+    layouts: Layouts,
 }
 
 impl Thread {
-    /// Opens NVML and reads the node. What was left half made is finished or destroyed.
+    /// Opens NVML and reads the node. Work that a predecessor left is finished or undone.
     pub(super) fn open(
         settings: Settings,
-        commands: Receiver<Command>,
-        outcomes: UnboundedSender<v1::Outcome>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Opened, Error> {
+        channels: Channels,
+    ) -> anyhow::Result<(Self, watch::Receiver<Arc<Inventory>>)> {
         let mut driver = Driver::open(&settings.library)?;
-        let found = read(&mut driver, || {})?;
+        let beat = channels.pulse.begin("the node");
+        let found = read(&mut driver, &BTreeMap::new(), || {})?;
         found.tell_faults(&Inventory {
             gpus: Vec::new(),
             ..found.clone()
         });
-        for gpu in &found.gpus {
-            let labels = GpuLabels::of(gpu);
-            execute::finish_half_made(&mut driver, gpu, &mut |taken| {
-                settings.metrics.taken(&labels, taken);
-            });
-        }
+        let owing = recover_all(&settings, &channels, &driver, &found.gpus)?;
         let (inventory, watched) = watch::channel(Arc::new(found));
-        let (turned, turns) = watch::channel(Instant::now());
         let mut thread = Self {
             settings,
+            channels,
             driver: Some(driver),
-            commands,
-            outcomes,
-            stop,
             inventory,
-            turned,
+            beat,
+            busy: BTreeSet::new(),
+            owing,
+            reloaded: false,
+            layouts: Layouts::default(),
         };
         let newest = thread.settings.newest.get();
         thread.update(|inventory| (inventory.seen, inventory.finished) = (newest, newest));
@@ -80,10 +87,10 @@ impl Thread {
         let versions = thread.inventory.borrow().versions.clone();
         let gpus = thread.inventory.borrow().gpus.len();
         info!(driver_version = versions.driver, nvml_version = versions.nvml, gpus, generation = %newest, "NVML is open");
-        Ok((thread, watched, turns))
+        Ok((thread, watched))
     }
 
-    /// Executes and polls until it is told to stop.
+    /// Executes and polls until it is told to stop, and the work under way has ended.
     pub(super) fn run(mut self) {
         let mut next = Instant::now() + self.settings.poll_interval;
         loop {
@@ -93,100 +100,49 @@ impl Thread {
                 next = Instant::now() + self.settings.poll_interval;
             }
             let wait = next.saturating_duration_since(Instant::now());
-            match self.commands.recv_timeout(wait) {
-                Ok(Command::Execute(desired)) => self.execute(&desired),
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            match self.channels.commands.recv_timeout(wait) {
+                Ok(Command::Execute(desired)) if !self.stopping() => self.execute(&desired),
+                Ok(Command::Done(done)) => self.done(*done),
+                Ok(Command::Execute(_) | Command::Stop) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stopping() && self.busy.is_empty() {
                 return;
             }
         }
     }
 
-    /// Executes a layout of the node and says how it ended.
-    fn execute(&mut self, desired: &v1::Desired) {
-        let generation = Generation(desired.generation);
-        if let Err(refusal) = self.settings.newest.admit(generation) {
-            warn!(%generation, %refusal, "layout refused");
-            self.say(v1::Outcome {
-                generation: generation.0,
-                refusal: Some((&refusal).into()),
-                gpus: Vec::new(),
-            });
-            return;
-        }
-        if let Err(error) = self.settings.newest.advance(generation) {
-            error!(%generation, %error, "layout not executed");
-            // Not seen, since it is not kept, but dealt with: the coordinator need not wait for it.
-            self.update(|inventory| inventory.finished = generation);
-            self.say(not_kept(desired, &error.to_string()));
-            return;
-        }
-        self.update(|inventory| inventory.seen = generation);
-        info!(%generation, gpus = desired.gpus.len(), "layout begins");
-        let mut outcomes = Vec::with_capacity(desired.gpus.len());
-        for layout in &desired.gpus {
-            if self.stop.load(Ordering::Relaxed) {
-                info!(%generation, "layout left between two GPUs: stopping");
-                return;
-            }
-            outcomes.push(v1::GpuOutcome::from(&self.execute_one(layout)));
-        }
-        self.update(|inventory| inventory.finished = generation);
-        info!(%generation, "layout ends");
-        self.say(v1::Outcome {
-            generation: generation.0,
-            refusal: None,
-            gpus: outcomes,
-        });
+    fn stopping(&self) -> bool {
+        self.channels.stop.load(Ordering::Relaxed)
     }
 
-    fn execute_one(&mut self, wanted: &v1::GpuLayout) -> GpuOutcome {
-        let labels = self.labels(&wanted.uuid);
-        let outcome = match (wanted.layout(), &mut self.driver) {
-            (Err(invalid), _) => GpuOutcome::refused(
-                wanted.uuid.clone(),
-                Refusal::IllegalLayout(invalid.to_string()),
-            ),
-            (Ok(_), None) => {
-                let fault = self.inventory.borrow().fault.clone().unwrap_or_default();
-                GpuOutcome::refused(wanted.uuid.clone(), Refusal::Faulted(fault))
-            }
-            (Ok(layout), Some(driver)) => execute::execute(
-                driver,
-                &wanted.uuid,
-                &layout,
-                &mut observer(&self.settings.metrics, &labels, &self.turned),
-            ),
+    /// Gives a GPU to a worker. `Err` says why that cannot be.
+    fn begin(&mut self, uuid: &str, job: Job) -> Result<(), String> {
+        let Some(driver) = &self.driver else {
+            let fault = self.inventory.borrow().fault.clone();
+            return Err(fault.unwrap_or_default());
         };
-        self.settings.metrics.ended(&labels, &outcome.ending);
-        let GpuOutcome {
-            uuid,
-            ending,
-            created,
-            destroyed,
-        } = &outcome;
-        match ending {
-            Ending::Holds => info!(gpu = uuid, created, destroyed, "layout holds"),
-            Ending::Refused(refusal) => warn!(gpu = uuid, %refusal, "layout refused"),
-            Ending::Failed(failure) => warn!(
-                gpu = uuid,
-                created,
-                destroyed,
-                step = failure.step.as_str(),
-                rolled_back = failure.rolled_back,
-                "layout failed"
-            ),
-        }
-        // Others see at once what has changed, also while further GPUs are worked on.
-        self.refresh(&outcome.uuid);
-        outcome
+        let journal = self.settings.journal.of(uuid);
+        let tools = Tools {
+            driver: driver.another(),
+            journal: journal.map_err(|error| error.to_string())?,
+            metrics: self.settings.metrics.clone(),
+            labels: self.labels(uuid),
+            pulse: self.channels.pulse.clone(),
+        };
+        work::begin(uuid, job, tools, self.channels.done.clone())
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        self.busy.insert(uuid.to_owned());
+        Ok(())
     }
 
     /// Reads one GPU and publishes what is new. The next poll sees to what cannot be read.
     fn refresh(&mut self, uuid: &str) {
-        let Some(Ok(read)) = self.driver.as_mut().map(|driver| driver.gpu(uuid)) else {
+        let read = self.driver.as_mut().map(|driver| {
+            driver.forget_activity(uuid);
+            driver.gpu(uuid)
+        });
+        let Some(Ok(read)) = read else {
             return self.poll();
         };
         self.update(|inventory| {
@@ -198,26 +154,16 @@ impl Thread {
                 }
             }
         });
-        self.turned.send_replace(Instant::now());
+        self.beat.beat();
     }
 
     /// Reads the node and publishes what is new. Opens NVML again when it was lost.
     fn poll(&mut self) {
-        let result = match self.driver.take() {
-            Some(driver) => Ok(driver),
-            None => Driver::open(&self.settings.library),
+        if self.driver.is_none() && !self.busy.is_empty() {
+            // NVML begins anew only when the last user of the stale one has let go.
+            return self.beat.beat();
         }
-        .and_then(|mut driver| {
-            let read = read(&mut driver, || {
-                self.turned.send_replace(Instant::now());
-            });
-            // A stale NVML is dropped here and opened again by the next poll.
-            if !read.as_ref().is_err_and(Error::is_stale) {
-                self.driver = Some(driver);
-            }
-            read
-        });
-        match result {
+        match self.read_all() {
             Ok(read) => {
                 if self.inventory.borrow().fault.is_some() {
                     info!("NVML can be read again");
@@ -229,6 +175,7 @@ impl Thread {
                         ..read
                     };
                 });
+                self.settle();
             }
             Err(error) => {
                 let fault = format!("NVML cannot be read: {error}");
@@ -238,7 +185,49 @@ impl Thread {
                 self.update(|inventory| inventory.lose(&fault));
             }
         }
-        self.turned.send_replace(Instant::now());
+        self.beat.beat();
+    }
+
+    /// Reads every GPU but those that workers have, which stay as they were last seen.
+    fn read_all(&mut self) -> Result<Inventory, Error> {
+        let known = self.inventory.borrow().clone();
+        let busy = known
+            .gpus
+            .iter()
+            .filter(|gpu| self.busy.contains(&gpu.uuid));
+        let busy: BTreeMap<_, _> = busy.map(|gpu| (gpu.index, gpu.clone())).collect();
+        let mut driver = match self.driver.take() {
+            Some(driver) => driver,
+            None => Driver::open(&self.settings.library)?,
+        };
+        let read = read(&mut driver, &busy, || self.beat.beat());
+        // A stale NVML is dropped here and opened again by the next poll.
+        if read.as_ref().is_err_and(Error::is_stale) {
+            self.reloaded = true;
+        } else {
+            self.driver = Some(driver);
+        }
+        read
+    }
+
+    /// Brings GPUs to where they belong that could not be brought there before, or that a driver loaded anew has left empty.
+    fn settle(&mut self) {
+        let reloaded = std::mem::take(&mut self.reloaded);
+        let readable: Vec<_> = {
+            let inventory = self.inventory.borrow();
+            let readable = inventory.gpus.iter().filter(|gpu| gpu.fault.is_none());
+            readable.map(|gpu| gpu.uuid.clone()).collect()
+        };
+        for uuid in readable {
+            let wanted = reloaded || self.owing.contains(&uuid);
+            if !wanted || self.busy.contains(&uuid) || self.stopping() {
+                continue;
+            }
+            match self.begin(&uuid, Job::Recover { reloaded }) {
+                Ok(()) => drop(self.owing.remove(&uuid)),
+                Err(problem) => warn!(gpu = uuid, problem, "the GPU cannot be recovered"),
+            }
+        }
     }
 
     /// Publishes a change of the inventory; watchers wake only when something is different.
@@ -255,12 +244,6 @@ impl Thread {
         });
     }
 
-    fn say(&self, outcome: v1::Outcome) {
-        if self.outcomes.send(outcome).is_err() {
-            debug!("nobody waits for the outcome any more");
-        }
-    }
-
     fn labels(&self, uuid: &str) -> GpuLabels {
         let inventory = self.inventory.borrow();
         inventory
@@ -271,43 +254,57 @@ impl Thread {
     }
 }
 
-/// Counts each step, and tells that the thread turns.
-fn observer<'a>(
-    metrics: &'a DriverMetrics,
-    labels: &'a GpuLabels,
-    turned: &'a watch::Sender<Instant>,
-) -> impl FnMut(&Taken) + use<'a> {
-    move |taken| {
-        metrics.taken(labels, taken);
-        turned.send_replace(Instant::now());
+/// Brings all GPUs to where their journals say they belong, at once. Gives those for which it is too early.
+fn recover_all(
+    settings: &Settings,
+    channels: &Channels,
+    driver: &Driver,
+    gpus: &[Gpu],
+) -> anyhow::Result<BTreeSet<String>> {
+    let mut tools = Vec::with_capacity(gpus.len());
+    for gpu in gpus {
+        tools.push(Tools {
+            driver: driver.another(),
+            journal: settings.journal.of(&gpu.uuid)?,
+            metrics: settings.metrics.clone(),
+            labels: GpuLabels::of(gpu),
+            pulse: channels.pulse.clone(),
+        });
     }
+    let job = || Job::Recover { reloaded: false };
+    let ended = std::thread::scope(|scope| {
+        let workers: Vec<_> = gpus
+            .iter()
+            .zip(tools)
+            .map(|(gpu, tools)| scope.spawn(move || work::work(gpu.uuid.clone(), job(), tools)))
+            .collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, work::Done>| {
+            worker.join().map_err(|_| {
+                anyhow::anyhow!(
+                    "a thread that recovered a GPU panicked; see the log before this line"
+                )
+            })
+        };
+        workers.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+    })?;
+    let owing = ended.into_iter().filter(|done| done.owing);
+    Ok(owing.map(|done| done.uuid).collect())
 }
 
-/// The outcome of a layout whose generation could not be kept: executing it could be undone by a late one after a restart.
-fn not_kept(desired: &v1::Desired, problem: &str) -> v1::Outcome {
-    let failed = |layout: &v1::GpuLayout| v1::GpuOutcome {
-        uuid: layout.uuid.clone(),
-        failure: Some(v1::Failure {
-            step: v1::FailedStep::Unspecified.into(),
-            nvml_code: None,
-            detail: format!("not executed: {problem}"),
-            rolled_back: true,
-        }),
-        ..v1::GpuOutcome::default()
-    };
-    v1::Outcome {
-        generation: desired.generation,
-        refusal: None,
-        gpus: desired.gpus.iter().map(failed).collect(),
-    }
-}
-
-/// Reads everything; `turn` is called after each GPU.
-pub(super) fn read(driver: &mut Driver, turn: impl Fn()) -> Result<Inventory, Error> {
+/// Reads everything but the GPUs in `keep`, which are by index; `turn` is called after each GPU.
+pub(super) fn read(
+    driver: &mut Driver,
+    keep: &BTreeMap<u32, Gpu>,
+    turn: impl Fn(),
+) -> Result<Inventory, Error> {
     let versions = driver.versions()?;
     let mut gpus = Vec::new();
     let mut activity = BTreeMap::new();
     for index in 0..driver.count()? {
+        if let Some(kept) = keep.get(&index) {
+            gpus.push(kept.clone());
+            continue;
+        }
         let gpu = driver.gpu_at(index)?;
         read_activity(driver, &gpu, &mut activity);
         gpus.push(gpu);

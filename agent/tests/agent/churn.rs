@@ -59,7 +59,7 @@ fn nothing_in_use_is_touched_whatever_comes_between_the_steps() {
     for round in 0..300 {
         let gpu = first(&mut driver);
         let desired = draw.layout(&gpu);
-        let outcome = execute(&mut driver, &gpu.uuid, &desired, &mut |_| {
+        let outcome = execute(&mut driver, &gpu.uuid, &desired, None, &mut |_| {
             if draw.below(3) == 0 {
                 draw.stir(&node, &mut pids, &mut next);
             }

@@ -1,7 +1,8 @@
 //! Layouts made true, refused and rolled back.
 
 use mica_agent::{
-    execute::{Taken, execute, finish_half_made},
+    execute::{Recovered, Taken, execute, recover},
+    journal::Journal,
     outcome::{Ending, Failure, GpuOutcome, Refusal, StepKind},
 };
 use mica_model::{MigMode, Use};
@@ -23,7 +24,7 @@ fn make(driver: &mut Driver, words: &str) -> GpuOutcome {
 
 fn make_observed(driver: &mut Driver, words: &str, observe: &mut dyn FnMut(&Taken)) -> GpuOutcome {
     let gpu = first(driver);
-    execute(driver, &gpu.uuid, &layout(&gpu, words), observe)
+    execute(driver, &gpu.uuid, &layout(&gpu, words), None, observe)
 }
 
 /// A node on which a layout stands, and its driver.
@@ -196,7 +197,13 @@ fn whichever_single_call_fails_no_layout_is_left_half_made() {
         let gpu = first(&mut driver);
         let events = node.node.log().unwrap().len();
         node.fail(EVERY_CALL, 999, calls, Some(1));
-        let outcome = execute(&mut driver, &gpu.uuid, &layout(&gpu, after), &mut |_| {});
+        let outcome = execute(
+            &mut driver,
+            &gpu.uuid,
+            &layout(&gpu, after),
+            None,
+            &mut |_| {},
+        );
         node.node.clear_faults().unwrap();
         let stands = node.stands(0);
         match outcome.ending {
@@ -300,7 +307,20 @@ fn what_is_found_half_made_is_finished_or_destroyed() {
     node.fail(CREATE_CI, 23, 1, Some(1));
     let found = first(&mut driver);
     let mut steps = Vec::new();
-    finish_half_made(&mut driver, &found, &mut |taken| steps.push(taken.step));
+    let state = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(state.path(), "boot-1")
+        .and_then(|journal| journal.of(&found.uuid))
+        .unwrap();
+    let recovered = recover(
+        &mut driver,
+        &found.uuid,
+        &mut journal,
+        false,
+        &mut |taken| {
+            steps.push(taken.step);
+        },
+    );
+    assert!(matches!(recovered, Recovered::Done(_)), "{recovered:?}");
     assert_eq!(
         steps,
         [
@@ -336,13 +356,13 @@ fn unknown_and_lost_gpus_are_refused() {
     let (node, mut driver) = with("3g.20gb@4");
     let gpu = first(&mut driver);
     let wanted = layout(&gpu, "1g.5gb@0");
-    let unknown = execute(&mut driver, "GPU-none", &wanted, &mut |_| {});
+    let unknown = execute(&mut driver, "GPU-none", &wanted, None, &mut |_| {});
     assert_eq!(
         unknown.ending,
         Ending::Refused(Refusal::UnknownGpu("GPU-none".to_owned()))
     );
     node.node.lose_gpu(0).unwrap();
-    let lost = execute(&mut driver, &gpu.uuid, &wanted, &mut |_| {});
+    let lost = execute(&mut driver, &gpu.uuid, &wanted, None, &mut |_| {});
     let Ending::Refused(Refusal::Faulted(fault)) = lost.ending else {
         panic!("{lost:?}");
     };
@@ -357,7 +377,7 @@ fn a_gpu_without_mig_is_refused_and_not_touched() {
     let gpus = driver.gpus().unwrap();
     assert_eq!(gpus[0].mig_mode, MigMode::Unsupported);
     let wanted = layout(&gpus[1], "3g.20gb@4");
-    let outcome = execute(&mut driver, &gpus[0].uuid, &wanted, &mut |_| {});
+    let outcome = execute(&mut driver, &gpus[0].uuid, &wanted, None, &mut |_| {});
     let product = "NVIDIA L4".to_owned();
     assert_eq!(
         outcome.ending,
@@ -365,6 +385,6 @@ fn a_gpu_without_mig_is_refused_and_not_touched() {
     );
     assert_eq!(node.node.log().unwrap(), [], "nothing was attempted");
     let nothing = layout(&gpus[1], "");
-    let outcome = execute(&mut driver, &gpus[0].uuid, &nothing, &mut |_| {});
+    let outcome = execute(&mut driver, &gpus[0].uuid, &nothing, None, &mut |_| {});
     assert_eq!(outcome.ending, Ending::Holds);
 }

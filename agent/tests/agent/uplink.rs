@@ -1,16 +1,22 @@
 //! The stream to the coordinator.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mica_agent::{
     driver::{self, Settings},
     generation::Newest,
+    journal::Journal,
     metrics::Metrics,
     uplink::Uplink,
 };
 use mica_model::Gpu;
 use mica_proto::v1::{self, RefusalReason};
-use nvml_sim::GpuSpec;
+use nvml_sim::{Fault, GpuSpec};
 use tokio::task::JoinSet;
 use tonic::{Status, transport::Endpoint};
 
@@ -33,6 +39,7 @@ impl Agent {
             library: node.node.library().into(),
             poll_interval: Duration::from_millis(10),
             newest: Newest::open(&state(node)).unwrap(),
+            journal: Journal::open(&state(node), "boot-1").unwrap(),
             metrics: metrics.driver.clone(),
         })
         .await
@@ -135,10 +142,11 @@ async fn only_newer_generations_are_executed_and_restarts_do_not_forget() {
     let gpu = gpus(&stream.report().await).remove(0);
     stream.want(41, &[(&gpu, layout(&gpu, "3g.20gb@4"))]).await;
     stream.want(40, &[(&gpu, layout(&gpu, "1g.5gb@0"))]).await;
-    let (_, first) = stream.outcome().await;
-    assert_eq!((first.generation, first.refusal), (41, None));
-    let (_, stale) = stream.outcome().await;
-    let refusal = stale.refusal.unwrap();
+    // Refused at once, while the other is still made.
+    let both = [stream.outcome().await.1, stream.outcome().await.1];
+    let of = |generation| both.iter().find(|outcome| outcome.generation == generation);
+    assert_eq!(of(41).unwrap().refusal, None);
+    let refusal = of(40).unwrap().refusal.clone().unwrap();
     assert_eq!(refusal.reason(), RefusalReason::StaleGeneration);
     assert_eq!(
         refusal.detail,
@@ -184,27 +192,60 @@ async fn a_generation_that_cannot_be_kept_is_not_executed() {
 }
 
 #[tokio::test]
-async fn layouts_are_executed_one_after_the_other_in_order() {
+async fn what_waits_for_a_gpu_is_overtaken_by_what_is_newer() {
     let node = SimNode::a100();
     let mut coordinator = Coordinator::start([]).await;
     let agent = Agent::start(&node, &coordinator.url).await;
     let mut stream = coordinator.accept().await;
     let gpu = gpus(&stream.report().await).remove(0);
+    let slow = Duration::from_millis(300);
+    let call = "nvmlDeviceCreateGpuInstanceWithPlacement";
+    node.node.inject(&Fault::delay(call, slow)).unwrap();
     let layouts = ["7g.40gb@0", "1g.5gb@0 1g.5gb@1", "2g.10gb@0", "3g.20gb@4"];
     for (generation, words) in (1..).zip(layouts) {
         stream
             .want(generation, &[(&gpu, layout(&gpu, words))])
             .await;
     }
-    for (generation, words) in (1..).zip(layouts) {
-        let (report, outcome) = stream.outcome().await;
-        assert_eq!(outcome.generation, generation);
-        // Several may have ended before this one's report was written.
-        if report.is_some_and(|report| report.generation == generation) {
-            assert_eq!(outcome.gpus[0].failure, None, "{words}");
-        }
+    let mut refused = BTreeMap::new();
+    for _ in layouts {
+        let (_, outcome) = stream.outcome().await;
+        let refusal = outcome.gpus[0].refusal.clone();
+        refused.insert(outcome.generation, refusal.map(|refusal| refusal.reason()));
+        assert_eq!(outcome.gpus[0].failure, None);
     }
+    let stale = Some(RefusalReason::StaleGeneration);
+    let expected = [(1, None), (2, stale), (3, stale), (4, None)];
+    assert_eq!(refused, BTreeMap::from(expected));
     assert_eq!(node.stands(0), "3g.20gb@4");
+    agent.stop().await;
+}
+
+/// Waits of the driver on one GPU do not add up with those on another.
+#[tokio::test]
+async fn gpus_are_worked_on_at_once() {
+    let node = SimNode::new(&GpuSpec::many("a100-40gb", 8, true));
+    let mut coordinator = Coordinator::start([]).await;
+    let agent = Agent::start(&node, &coordinator.url).await;
+    let mut stream = coordinator.accept().await;
+    let gpus = gpus(&stream.report().await);
+    let call = "nvmlDeviceCreateGpuInstanceWithPlacement";
+    let slow = Fault::delay(call, Duration::from_secs(2));
+    node.node.inject(&slow).unwrap();
+    let wanted: Vec<_> = gpus
+        .iter()
+        .map(|gpu| (gpu, layout(gpu, "7g.40gb@0")))
+        .collect();
+    let began = Instant::now();
+    stream.want(1, &wanted).await;
+    let (_, outcome) = stream.outcome().await;
+    assert!(outcome.gpus.iter().all(|gpu| gpu.created == 1));
+    // One after the other takes 16 s.
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
     agent.stop().await;
 }
 

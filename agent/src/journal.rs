@@ -1,0 +1,263 @@
+//! What the agent is doing to each GPU, on disk before it is done.
+//!
+//! One small file per GPU in the state directory. Before the first step of a layout it says what is wanted and what stood before, so that
+//! an agent that is killed in mid-step finds, when it starts again, what it has to finish or undo. Between layouts it says what was last
+//! made, so that it is made again after a reboot, which no instance outlives.
+//!
+//! Beginning and end of a layout are on disk before the agent goes on. The number of the step is not: when the machine itself goes
+//! down the instances are gone, and with them every step.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use mica_model::{Generation, Layout};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    generation::{Error, Sync, replace},
+    outcome::StepKind,
+};
+
+/// What is known of one GPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Record {
+    /// The boot (Linux: `/proc/sys/kernel/random/boot_id`) in which this was written.
+    pub boot: String,
+    /// What was last made, or found and left as it was; `None` when nothing was made yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// What was begun and has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// A layout in the making.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Work {
+    /// The generation that asked for it; 0 when a person did, on the command line.
+    pub generation: Generation,
+    /// What shall stand.
+    pub wanted: Layout,
+    /// What stood before, and stands again when `wanted` cannot be made.
+    pub former: Layout,
+    /// The step that was about to be taken, counted from 0. For people: where the work has come to is read from the driver.
+    pub step: u32,
+    /// What kind of step that was; `None` before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<StepKind>,
+}
+
+/// Where the records are.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    directory: PathBuf,
+    boot: String,
+}
+
+impl Journal {
+    /// The records below a state directory, which must be held (see [`crate::generation::Newest::open`]). Makes their folder.
+    pub fn open(state: &Path, boot: &str) -> Result<Self, Error> {
+        let directory = state.join("gpus");
+        fs::create_dir_all(&directory).map_err(|source| Error::Directory {
+            path: directory.clone(),
+            source,
+        })?;
+        Ok(Self {
+            directory,
+            boot: boot.to_owned(),
+        })
+    }
+
+    /// The boot that the agent runs in.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// The record of a GPU, an empty one when there is none.
+    pub fn of(&self, uuid: &str) -> Result<GpuJournal, Error> {
+        // UUIDs are letters, digits and dashes; anything else must not reach into other folders.
+        let name: String = uuid
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        let path = self.directory.join(format!("{name}.json"));
+        let record = match fs::read(&path) {
+            Ok(content) => serde_json::from_slice(&content).map_err(|_| Error::Corrupt {
+                path: path.clone(),
+                what: "the record of a GPU",
+                content: String::from_utf8_lossy(&content).chars().take(32).collect(),
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        Ok(GpuJournal {
+            path,
+            boot: self.boot.clone(),
+            record,
+        })
+    }
+}
+
+/// The record of one GPU, and its file.
+#[derive(Clone, Debug)]
+pub struct GpuJournal {
+    path: PathBuf,
+    boot: String,
+    record: Record,
+}
+
+impl GpuJournal {
+    /// What is on disk.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Whether the machine was started anew since the record was written.
+    #[must_use]
+    pub fn is_of_former_boot(&self) -> bool {
+        !self.record.boot.is_empty() && self.record.boot != self.boot
+    }
+
+    /// Says what is begun. When this fails nothing may be touched.
+    pub fn begin(
+        &mut self,
+        generation: Generation,
+        wanted: &Layout,
+        former: &Layout,
+    ) -> Result<(), Error> {
+        let work = Work {
+            generation,
+            wanted: wanted.clone(),
+            former: former.clone(),
+            step: 0,
+            kind: None,
+        };
+        self.write(
+            Record {
+                layout: self.record.layout.clone(),
+                work: Some(work),
+                boot: self.boot.clone(),
+            },
+            Sync::Disk,
+        )
+    }
+
+    /// Says which step comes now. Not waited for: see the module. When it cannot be written the step is still recoverable, so that this
+    /// does not fail.
+    pub fn step(&mut self, step: usize, kind: StepKind) {
+        let mut record = self.record.clone();
+        let Some(work) = &mut record.work else {
+            return;
+        };
+        work.step = u32::try_from(step).unwrap_or(u32::MAX);
+        work.kind = Some(kind);
+        if let Err(error) = self.write(record, Sync::Later) {
+            tracing::warn!(%error, "the step is not in the journal");
+        }
+    }
+
+    /// Says that nothing is under way, and what stands: `None` when that is not known, which leaves what was said before.
+    pub fn end(&mut self, stands: Option<&Layout>) -> Result<(), Error> {
+        let layout = stands.cloned().or_else(|| self.record.layout.clone());
+        let record = Record {
+            boot: self.boot.clone(),
+            layout,
+            work: None,
+        };
+        if record == self.record {
+            return Ok(());
+        }
+        self.write(record, Sync::Disk)
+    }
+
+    fn write(&mut self, record: Record, sync: Sync) -> Result<(), Error> {
+        let write_error = |source| Error::Write {
+            path: self.path.clone(),
+            source,
+        };
+        let mut text = serde_json::to_vec(&record).map_err(|error| write_error(error.into()))?;
+        text.push(b'\n');
+        replace(&self.path, &text, sync)?;
+        self.record = record;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mica_model::{Placement, ProfileId, Slice};
+
+    use super::*;
+
+    fn layout(starts: &[u32]) -> Layout {
+        let slice = |&start| Slice {
+            placement: Placement { start, size: 1 },
+            profile: ProfileId(19),
+        };
+        starts.iter().map(slice).collect()
+    }
+
+    #[test]
+    fn a_successor_reads_what_was_begun_and_what_stands() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), "boot-1").unwrap();
+        let mut gpu = journal.of("GPU-1").unwrap();
+        assert_eq!(gpu.record(), &Record::default());
+        gpu.begin(Generation(7), &layout(&[0, 1]), &layout(&[3]))
+            .unwrap();
+        gpu.step(2, StepKind::CreateGpuInstance);
+
+        let successor = journal.of("GPU-1").unwrap();
+        let work = successor.record().work.clone().unwrap();
+        assert_eq!((work.generation, work.step), (Generation(7), 2));
+        assert_eq!((work.wanted, work.former), (layout(&[0, 1]), layout(&[3])));
+        assert!(!successor.is_of_former_boot());
+
+        gpu.end(Some(&layout(&[0, 1]))).unwrap();
+        gpu.begin(Generation(8), &layout(&[5]), &layout(&[0, 1]))
+            .unwrap();
+        gpu.end(None).unwrap();
+        let journal = Journal::open(directory.path(), "boot-2").unwrap();
+        let after = journal.of("GPU-1").unwrap();
+        assert!(after.is_of_former_boot());
+        assert_eq!(after.record().layout, Some(layout(&[0, 1])));
+        assert_eq!(after.record().work, None);
+        assert_eq!(journal.of("GPU-2").unwrap().record(), &Record::default());
+    }
+
+    #[test]
+    fn a_corrupt_record_is_named_with_the_remedy_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), "boot").unwrap();
+        let path = directory.path().join("gpus/GPU-1.json");
+        for content in ["", "{}x", r#"{"boot": 3}"#, r#"{"boot": "b", "extra": 1}"#] {
+            fs::write(&path, content).unwrap();
+            let error = journal.of("GPU-1").unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+            assert!(error.contains("remove the file"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_uuid_does_not_reach_into_other_folders() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), "boot").unwrap();
+        let mut gpu = journal.of("../../GPU").unwrap();
+        gpu.begin(Generation(1), &layout(&[0]), &layout(&[]))
+            .unwrap();
+        assert!(directory.path().join("gpus/------GPU.json").exists());
+    }
+}

@@ -27,6 +27,18 @@ pub struct Sources {
     pub hung: Duration,
 }
 
+impl Sources {
+    /// With the usual patience.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, orders: Orders) -> Self {
+        Self {
+            metrics,
+            orders,
+            hung: HUNG,
+        }
+    }
+}
+
 /// The routes.
 pub fn router(sources: Sources) -> Router {
     Router::new()

@@ -45,14 +45,15 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for /metrics; choose another address with --http")
     })?;
-    let (mut thread, outcomes) = driver::start(driver::Settings {
+    let newest = Newest::open(&state_dir)?;
+    let settings = driver::Settings {
         library: nvml.nvml_library,
         poll_interval,
-        newest: Newest::open(&state_dir)?,
+        newest,
         journal: Journal::open(&state_dir, &boot(&boot_id)?)?,
         metrics: metrics.driver.clone(),
-    })
-    .await?;
+    };
+    let (mut thread, outcomes) = driver::start(settings).await?;
     let uplink = Uplink {
         endpoint,
         node,
@@ -62,12 +63,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     };
     let orders = thread.orders();
     let address = listener.local_addr()?;
-    let sources = http::Sources {
-        metrics,
-        orders,
-        hung: http::HUNG,
-    };
-    let web = axum::serve(listener, http::router(sources));
+    let web = axum::serve(listener, http::router(http::Sources::new(metrics, orders)));
     info!(http = %address, "serving /metrics, /livez and /readyz");
     if let Some(file) = ready_file {
         output::ready(&file, address)?;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mica_model::{Generation, Layout, Slice};
+use mica_model::{Generation, Gpu, Layout, Slice};
 use mica_nvml::{Code, Driver, Error, ModeChange};
 use tracing::{debug, info, warn};
 
@@ -25,15 +25,40 @@ mod recover;
 
 pub use recover::{Recovered, recover};
 
-/// Pauses between attempts to destroy what the driver calls in use although no process is on it: it can do so for a while after the
-/// last process has ended (NVIDIA/go-nvml#146). 1.55 s in all.
-const PAUSES: [Duration; 5] = [
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-];
+/// How long to wait before something is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Pauses between attempts to destroy what the driver calls in use although no process is on it: it can do so for a while after the
+    /// last process has ended (NVIDIA/go-nvml#146).
+    pub in_use: [Duration; 5],
+    /// Pauses before a GPU that could not be read is read again: a layout is not undone, and its undoing not given up, for one answer
+    /// that did not come.
+    pub unreadable: [Duration; 3],
+}
+
+impl Patience {
+    /// As long as hardware needs: 1.55 s and 0.5 s in all.
+    pub const USUAL: Self = Self {
+        in_use: [
+            Duration::from_millis(50),
+            Duration::from_millis(100),
+            Duration::from_millis(200),
+            Duration::from_millis(400),
+            Duration::from_millis(800),
+        ],
+        unreadable: [
+            Duration::ZERO,
+            Duration::from_millis(100),
+            Duration::from_millis(400),
+        ],
+    };
+
+    /// Everything is tried as often, and nothing waited for: for a driver that is simulated together with its time.
+    pub const NONE: Self = Self {
+        in_use: [Duration::ZERO; 5],
+        unreadable: [Duration::ZERO; 3],
+    };
+}
 
 /// A step that was taken, for metrics.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +80,10 @@ pub fn execute(
     uuid: &str,
     desired: &Layout,
     journal: Option<(Generation, &mut GpuJournal)>,
+    patience: Patience,
     observe: &mut dyn FnMut(&Taken),
 ) -> GpuOutcome {
-    let mut run = Run::new(driver, uuid, observe);
+    let mut run = Run::new(driver, uuid, patience, observe);
     if let Some((generation, journal)) = journal {
         run.generation = generation;
         run.journal = Some(journal);
@@ -98,6 +124,7 @@ struct Run<'a> {
     driver: &'a mut Driver,
     uuid: &'a str,
     observe: &'a mut dyn FnMut(&Taken),
+    patience: Patience,
     journal: Option<&'a mut GpuJournal>,
     /// What asked for the work.
     generation: Generation,
@@ -112,11 +139,17 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(driver: &'a mut Driver, uuid: &'a str, observe: &'a mut dyn FnMut(&Taken)) -> Self {
+    fn new(
+        driver: &'a mut Driver,
+        uuid: &'a str,
+        patience: Patience,
+        observe: &'a mut dyn FnMut(&Taken),
+    ) -> Self {
         Self {
             driver,
             uuid,
             observe,
+            patience,
             journal: None,
             generation: Generation::default(),
             begun: 0,
@@ -196,9 +229,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Ends the work with what stands. Where that cannot be read the work stays in the journal, to be finished later.
+    /// Ends the work with what stands. Where that cannot be read, or something is half made, the work stays in the journal, to be
+    /// finished later.
     fn end_as_it_stands(&mut self) {
-        if let Ok(now) = self.readable() {
+        let whole = |now: &Gpu| now.instances.iter().all(|known| known.compute.is_some());
+        if let Ok(now) = self.readable()
+            && whole(&now)
+        {
             self.end(Some(&steps::usable(&now)));
         }
     }
@@ -327,7 +364,7 @@ impl<'a> Run<'a> {
 
     /// Destroys after a last look, and tries again for a while when the driver says "in use" and no process shows.
     fn destroy(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
-        let mut pauses = PAUSES.iter();
+        let mut pauses = self.patience.in_use.into_iter();
         loop {
             look::mind(&self.read()?, step, ahead)?;
             self.touched = true;
@@ -350,7 +387,7 @@ impl<'a> Run<'a> {
                 return Ok(());
             };
             match pauses.next() {
-                Some(pause) if error.code() == Some(Code::IN_USE) => wait(*pause),
+                Some(pause) if error.code() == Some(Code::IN_USE) => wait(pause),
                 _ => return Err(Trouble::nvml(step.kind(), &error)),
             }
         }
@@ -371,5 +408,7 @@ fn failed(trouble: Trouble, rolled_back: bool) -> Ending {
     reason = "the driver tells nobody when it lets an instance go; the wait is bounded"
 )]
 fn wait(pause: Duration) {
-    std::thread::sleep(pause);
+    if !pause.is_zero() {
+        std::thread::sleep(pause);
+    }
 }

@@ -10,7 +10,7 @@ mod tests;
 /// One change of a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Switch MIG mode on.
+    /// Switch MIG mode on, or ask again for it when it is pending.
     EnableMig,
     /// Destroy the compute instance `ci` of GPU instance `gi`.
     DestroyComputeInstance {
@@ -76,7 +76,7 @@ pub fn steps(actual: &Gpu, desired: &Layout) -> Result<Vec<Step>, Refusal> {
         return Err(Refusal::InUse(busy));
     }
     let mut steps = Vec::new();
-    if actual.mig_mode == MigMode::Disabled {
+    if !is_on(actual.mig_mode) {
         steps.push(Step::EnableMig);
     }
     steps.extend(leaving.into_iter().flat_map(destroy));
@@ -150,13 +150,20 @@ fn check(actual: &Gpu, desired: &Layout) -> Result<(), Refusal> {
         .map_err(|error| Refusal::IllegalLayout(error.to_string()))?;
     match actual.mig_mode {
         MigMode::Unsupported => Err(unsupported()),
-        pending @ (MigMode::PendingEnable | MigMode::PendingDisable) => {
-            Err(Refusal::ResetRequired(pending))
-        }
-        MigMode::Disabled if !actual.pids.is_empty() => {
+        // Somebody has asked for it to be switched off.
+        pending @ MigMode::PendingDisable => Err(Refusal::ResetRequired(pending)),
+        // A mode that is pending because somebody held the GPU comes into force when it is asked for again.
+        MigMode::Disabled | MigMode::PendingEnable if !actual.pids.is_empty() => {
             Err(Refusal::MigModeHeld(actual.pids.clone()))
         }
-        MigMode::Disabled | MigMode::Enabled => Ok(()),
+        MigMode::Disabled | MigMode::PendingEnable | MigMode::Enabled => Ok(()),
+    }
+}
+
+fn is_on(mode: MigMode) -> bool {
+    match mode {
+        MigMode::Enabled | MigMode::PendingDisable => true,
+        MigMode::Unsupported | MigMode::Disabled | MigMode::PendingEnable => false,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{
 const PROFILES: std::ops::RangeInclusive<u32> = 0..=0x11;
 /// Compute instance profiles in the header's enumeration, to `NVML_COMPUTE_INSTANCE_PROFILE_7_SLICE_NVL`.
 const COMPUTE_PROFILES: std::ops::RangeInclusive<u32> = 0..=8;
+const PROFILE_CALL: &str = "nvmlDeviceGetGpuInstanceProfileInfoV";
+const COMPUTE_PROFILE_CALL: &str = "nvmlGpuInstanceGetComputeInstanceProfileInfo";
 /// `NVML_COMPUTE_INSTANCE_PROFILE_1_SLICE_REV1`: one slice like `1_SLICE`, at the cost of other instances.
 const REV1: u32 = 7;
 
@@ -40,7 +42,7 @@ pub(crate) struct Known {
 }
 
 /// A compute instance profile with its number in the header's enumeration.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Numbered {
     number: u32,
     profile: ComputeProfile,
@@ -66,10 +68,14 @@ impl Boards {
             Entry::Vacant(unknown) => {
                 let board = read(device)?;
                 let shared = self.kinds.iter().find(|kind| ***kind == board);
-                let board = shared.map_or_else(|| Arc::new(board), Arc::clone);
-                if shared.is_none() {
-                    self.kinds.push(Arc::clone(&board));
-                }
+                let board = match shared {
+                    Some(shared) => Arc::clone(shared),
+                    None => {
+                        let board = Arc::new(said_twice(PROFILE_CALL, board, read(device)?)?);
+                        self.kinds.push(Arc::clone(&board));
+                        board
+                    }
+                };
                 Ok(unknown.insert(Known {
                     board,
                     mig_on,
@@ -122,13 +128,9 @@ impl Known {
         instance: GpuInstance<'_>,
     ) -> Result<&[Numbered], Error> {
         if let Entry::Vacant(entry) = self.compute.entry(profile) {
-            let mut found = Vec::new();
-            for number in COMPUTE_PROFILES {
-                if let Some(profile) = offered(instance.compute_profile(number))? {
-                    found.push(Numbered { number, profile });
-                }
-            }
-            entry.insert(found);
+            let found = read_compute(instance)?;
+            let again = read_compute(instance)?;
+            entry.insert(said_twice(COMPUTE_PROFILE_CALL, found, again)?);
         }
         Ok(self.compute.get(&profile).map_or(&[], Vec::as_slice))
     }
@@ -152,6 +154,28 @@ fn offered<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
             _ => Err(error),
         },
     }
+}
+
+/// What the driver says at two times alike. "Not supported" may also be the answer of a driver in trouble, and a profile that is
+/// taken for missing would hide the instances that have it for as long as the answer is remembered.
+fn said_twice<T: PartialEq>(call: &'static str, first: T, second: T) -> Result<T, Error> {
+    if first == second {
+        return Ok(second);
+    }
+    Err(Error::Answer {
+        call,
+        problem: "the profiles are others than a moment ago; they are read again".to_owned(),
+    })
+}
+
+fn read_compute(instance: GpuInstance<'_>) -> Result<Vec<Numbered>, Error> {
+    let mut found = Vec::new();
+    for number in COMPUTE_PROFILES {
+        if let Some(profile) = offered(instance.compute_profile(number))? {
+            found.push(Numbered { number, profile });
+        }
+    }
+    Ok(found)
 }
 
 fn read(device: &Device<'_>) -> Result<Board, Error> {

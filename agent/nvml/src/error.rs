@@ -141,13 +141,19 @@ impl Error {
     }
 
     /// Whether the open NVML has become useless as a whole, as after the driver was unloaded or exchanged: drop the
-    /// [`Driver`](crate::Driver) and open it again. A lost GPU is not meant; the others go on.
+    /// [`Driver`](crate::Driver) and open it again. A lost GPU is not meant; the others go on. But when a call that is about no GPU says
+    /// that it is lost, the whole session is, as after the driver was loaded anew.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        matches!(
-            self.code(),
-            Some(Code::UNINITIALIZED | Code::DRIVER_NOT_LOADED | Code::LIB_RM_VERSION_MISMATCH)
-        )
+        match self.code() {
+            Some(Code::UNINITIALIZED | Code::DRIVER_NOT_LOADED | Code::LIB_RM_VERSION_MISMATCH) => {
+                true
+            }
+            Some(Code::GPU_IS_LOST) => self.call().is_some_and(|call| {
+                call.starts_with("nvmlSystem") || call == "nvmlDeviceGetCount_v2"
+            }),
+            _ => false,
+        }
     }
 
     /// Whether a handle or an id has just ceased to exist, as when another client destroys an instance while it is being read.

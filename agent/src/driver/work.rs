@@ -13,7 +13,7 @@ use mica_nvml::Driver;
 
 use super::{Command, pulse::Pulse};
 use crate::{
-    execute::{self, Recovered, Taken},
+    execute::{self, Patience, Recovered, Taken},
     journal::GpuJournal,
     metrics::{DriverMetrics, GpuLabels},
     outcome::{Ending, Failure, GpuOutcome, StepKind},
@@ -91,8 +91,14 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
     match job {
         Job::Make { generation, layout } => {
             let journal = Some((generation, &mut tools.journal));
-            let outcome =
-                execute::execute(&mut tools.driver, &uuid, &layout, journal, &mut observe);
+            let outcome = execute::execute(
+                &mut tools.driver,
+                &uuid,
+                &layout,
+                journal,
+                Patience::USUAL,
+                &mut observe,
+            );
             metrics.ended(labels, &outcome.ending);
             Done {
                 uuid,
@@ -106,6 +112,7 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
                 &uuid,
                 &mut tools.journal,
                 reloaded,
+                Patience::USUAL,
                 &mut observe,
             );
             if let Recovered::Done(outcome) = &recovered {

@@ -1,7 +1,5 @@
 //! Reading the GPU that is worked on.
 
-use std::time::Duration;
-
 use mica_model::{Gpu, Layout};
 use mica_nvml::Code;
 
@@ -11,18 +9,10 @@ use crate::{
     steps,
 };
 
-/// Pauses before a GPU that could not be read is read again: a layout is not undone, and its undoing not given up, for one answer that
-/// did not come.
-const PAUSES: [Duration; 3] = [
-    Duration::ZERO,
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-];
-
 impl Run<'_> {
     /// Reads the GPU, again after pauses when that fails. One that is not there, or a session that is stale, comes to nothing else.
     pub(super) fn read(&mut self) -> Result<Gpu, Trouble> {
-        let mut pauses = PAUSES.iter();
+        let mut pauses = self.patience.unreadable.into_iter();
         loop {
             let read = self.driver.gpu(self.uuid);
             let again = match &read {
@@ -30,7 +20,7 @@ impl Run<'_> {
                 Err(error) => !error.is_stale() && error.code() != Some(Code::NOT_FOUND),
             };
             match pauses.next() {
-                Some(pause) if again => wait(*pause),
+                Some(pause) if again => wait(pause),
                 _ => return read.map_err(|error| Trouble::nvml(StepKind::Read, &error)),
             }
         }

@@ -4,7 +4,7 @@ use mica_model::{Gpu, Layout, MigMode};
 use mica_nvml::Driver;
 use tracing::{info, warn};
 
-use super::{Run, Taken};
+use super::{Patience, Run, Taken};
 use crate::{
     journal::{GpuJournal, Record},
     outcome::{Ending, GpuOutcome, Refusal, StepKind},
@@ -33,11 +33,12 @@ pub fn recover(
     uuid: &str,
     journal: &mut GpuJournal,
     reloaded: bool,
+    patience: Patience,
     observe: &mut dyn FnMut(&Taken),
 ) -> Recovered {
     let began_anew = reloaded || journal.is_of_former_boot();
     let Record { layout, work, .. } = journal.record().clone();
-    let mut run = Run::new(driver, uuid, observe);
+    let mut run = Run::new(driver, uuid, patience, observe);
     let actual = match run.readable() {
         Ok(actual) => actual,
         Err(ending) => return Recovered::Later(run.outcome(ending)),

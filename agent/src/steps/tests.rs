@@ -263,9 +263,9 @@ fn a_half_made_instance_is_finished_or_goes() {
     |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.instances.clear(); gpu.pids = vec![9]; },
     "MIG mode is off and cannot be enabled while process 9 is on the GPU; it is tried again with the next layout"
 )]
-#[case::pending_enable(
-    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.instances.clear(); },
-    "MIG mode is pending-enable: reset the GPU or reboot the node"
+#[case::pending_enable_and_held(
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.instances.clear(); gpu.pids = vec![9]; },
+    "MIG mode is off and cannot be enabled while process 9 is on the GPU; it is tried again with the next layout"
 )]
 #[case::pending_disable(
     |gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingDisable,
@@ -289,4 +289,14 @@ fn refusals_say_what_holds_the_gpu_up(#[case] change: fn(&mut Gpu), #[case] word
 fn an_illegal_layout_is_refused(#[case] wanted: &[Slice], #[case] words: &str) {
     let refusal = steps(&gpu(vec![]), &layout(wanted)).unwrap_err();
     assert_eq!(refusal.to_string(), words);
+}
+
+#[rstest]
+#[case::off(MigMode::Disabled)]
+#[case::pending(MigMode::PendingEnable)]
+fn a_mode_that_is_off_or_pending_is_asked_for(#[case] mode: MigMode) {
+    let mut actual = gpu(vec![]);
+    actual.mig_mode = mode;
+    let steps = steps(&actual, &layout(&[slice(9, 0, 4)])).unwrap();
+    assert_eq!(steps[0], Step::EnableMig);
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mica_agent::{execute::execute, outcome::Ending};
+use mica_agent::{
+    execute::{Patience, execute},
+    outcome::Ending,
+};
 use mica_model::{Gpu, Layout};
 
 use crate::node::{SimNode, first};
@@ -59,11 +62,18 @@ fn nothing_in_use_is_touched_whatever_comes_between_the_steps() {
     for round in 0..300 {
         let gpu = first(&mut driver);
         let desired = draw.layout(&gpu);
-        let outcome = execute(&mut driver, &gpu.uuid, &desired, None, &mut |_| {
-            if draw.below(3) == 0 {
-                draw.stir(&node, &mut pids, &mut next);
-            }
-        });
+        let outcome = execute(
+            &mut driver,
+            &gpu.uuid,
+            &desired,
+            None,
+            Patience::USUAL,
+            &mut |_| {
+                if draw.below(3) == 0 {
+                    draw.stir(&node, &mut pids, &mut next);
+                }
+            },
+        );
         let now = first(&mut driver);
         assert!(
             now.instances.iter().all(|known| known.compute.is_some()),

@@ -1,7 +1,7 @@
 //! Layouts made true, refused and rolled back.
 
 use mica_agent::{
-    execute::{Recovered, Taken, execute, recover},
+    execute::{Patience, Recovered, Taken, execute, recover},
     journal::Journal,
     outcome::{Ending, Failure, GpuOutcome, Refusal, StepKind},
 };
@@ -24,7 +24,14 @@ fn make(driver: &mut Driver, words: &str) -> GpuOutcome {
 
 fn make_observed(driver: &mut Driver, words: &str, observe: &mut dyn FnMut(&Taken)) -> GpuOutcome {
     let gpu = first(driver);
-    execute(driver, &gpu.uuid, &layout(&gpu, words), None, observe)
+    execute(
+        driver,
+        &gpu.uuid,
+        &layout(&gpu, words),
+        None,
+        Patience::USUAL,
+        observe,
+    )
 }
 
 /// A node on which a layout stands, and its driver.
@@ -202,6 +209,7 @@ fn whichever_single_call_fails_no_layout_is_left_half_made() {
             &gpu.uuid,
             &layout(&gpu, after),
             None,
+            Patience::USUAL,
             &mut |_| {},
         );
         node.node.clear_faults().unwrap();
@@ -316,6 +324,7 @@ fn what_is_found_half_made_is_finished_or_destroyed() {
         &found.uuid,
         &mut journal,
         false,
+        Patience::USUAL,
         &mut |taken| {
             steps.push(taken.step);
         },
@@ -356,13 +365,27 @@ fn unknown_and_lost_gpus_are_refused() {
     let (node, mut driver) = with("3g.20gb@4");
     let gpu = first(&mut driver);
     let wanted = layout(&gpu, "1g.5gb@0");
-    let unknown = execute(&mut driver, "GPU-none", &wanted, None, &mut |_| {});
+    let unknown = execute(
+        &mut driver,
+        "GPU-none",
+        &wanted,
+        None,
+        Patience::USUAL,
+        &mut |_| {},
+    );
     assert_eq!(
         unknown.ending,
         Ending::Refused(Refusal::UnknownGpu("GPU-none".to_owned()))
     );
     node.node.lose_gpu(0).unwrap();
-    let lost = execute(&mut driver, &gpu.uuid, &wanted, None, &mut |_| {});
+    let lost = execute(
+        &mut driver,
+        &gpu.uuid,
+        &wanted,
+        None,
+        Patience::USUAL,
+        &mut |_| {},
+    );
     let Ending::Refused(Refusal::Faulted(fault)) = lost.ending else {
         panic!("{lost:?}");
     };
@@ -377,7 +400,14 @@ fn a_gpu_without_mig_is_refused_and_not_touched() {
     let gpus = driver.gpus().unwrap();
     assert_eq!(gpus[0].mig_mode, MigMode::Unsupported);
     let wanted = layout(&gpus[1], "3g.20gb@4");
-    let outcome = execute(&mut driver, &gpus[0].uuid, &wanted, None, &mut |_| {});
+    let outcome = execute(
+        &mut driver,
+        &gpus[0].uuid,
+        &wanted,
+        None,
+        Patience::USUAL,
+        &mut |_| {},
+    );
     let product = "NVIDIA L4".to_owned();
     assert_eq!(
         outcome.ending,
@@ -385,6 +415,13 @@ fn a_gpu_without_mig_is_refused_and_not_touched() {
     );
     assert_eq!(node.node.log().unwrap(), [], "nothing was attempted");
     let nothing = layout(&gpus[1], "");
-    let outcome = execute(&mut driver, &gpus[0].uuid, &nothing, None, &mut |_| {});
+    let outcome = execute(
+        &mut driver,
+        &gpus[0].uuid,
+        &nothing,
+        None,
+        Patience::USUAL,
+        &mut |_| {},
+    );
     assert_eq!(outcome.ending, Ending::Holds);
 }

@@ -112,13 +112,15 @@ impl View {
             return Some(Blocked::Fault(fault.clone()));
         }
         match gpu.mig_mode {
-            MigMode::PendingEnable | MigMode::PendingDisable => {
-                return Some(Blocked::ModePending(gpu.mig_mode));
-            }
-            MigMode::Disabled if !gpu.pids.is_empty() => {
+            MigMode::PendingDisable => return Some(Blocked::ModePending(gpu.mig_mode)),
+            MigMode::Disabled | MigMode::PendingEnable if !gpu.pids.is_empty() => {
                 return Some(Blocked::Processes(gpu.pids.clone()));
             }
-            MigMode::Disabled | MigMode::Enabled | MigMode::Unsupported => {}
+            // What is pending comes into force when it is asked for again and nobody holds the GPU.
+            MigMode::PendingEnable
+            | MigMode::Disabled
+            | MigMode::Enabled
+            | MigMode::Unsupported => {}
         }
         let error = gpu.board.as_ref()?.check(&self.standing()).err()?;
         Some(Blocked::Illegal(error.to_string()))

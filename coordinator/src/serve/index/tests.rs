@@ -155,7 +155,8 @@ fn what_the_planner_sees_of_slices(#[case] slices: &str, #[case] in_use: &str, #
 #[rstest]
 #[case::free(|_: &mut Gpu| {}, None)]
 #[case::fault(|gpu: &mut Gpu| gpu.fault = Some("fell off the bus".to_owned()), Some("fell off the bus"))]
-#[case::pending(|gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingEnable, Some("MIG mode is pending-enable: reset the GPU"))]
+#[case::pending_on(|gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingEnable, None)]
+#[case::pending_off(|gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingDisable, Some("MIG mode is pending-disable: reset the GPU"))]
 #[case::off(|gpu: &mut Gpu| gpu.mig_mode = MigMode::Disabled, None)]
 #[case::off_and_held(
     |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.pids = vec![7, 8]; },

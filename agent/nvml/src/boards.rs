@@ -68,13 +68,13 @@ impl Boards {
             Entry::Vacant(unknown) => {
                 let board = read(device)?;
                 let shared = self.kinds.iter().find(|kind| ***kind == board);
-                let board = match shared {
-                    Some(shared) => Arc::clone(shared),
-                    None => {
-                        let board = Arc::new(said_twice(PROFILE_CALL, board, read(device)?)?);
-                        self.kinds.push(Arc::clone(&board));
-                        board
-                    }
+                let board = if let Some(shared) = shared {
+                    Arc::clone(shared)
+                } else {
+                    said_twice(PROFILE_CALL, &board, &read(device)?)?;
+                    let board = Arc::new(board);
+                    self.kinds.push(Arc::clone(&board));
+                    board
                 };
                 Ok(unknown.insert(Known {
                     board,
@@ -129,8 +129,8 @@ impl Known {
     ) -> Result<&[Numbered], Error> {
         if let Entry::Vacant(entry) = self.compute.entry(profile) {
             let found = read_compute(instance)?;
-            let again = read_compute(instance)?;
-            entry.insert(said_twice(COMPUTE_PROFILE_CALL, found, again)?);
+            said_twice(COMPUTE_PROFILE_CALL, &found, &read_compute(instance)?)?;
+            entry.insert(found);
         }
         Ok(self.compute.get(&profile).map_or(&[], Vec::as_slice))
     }
@@ -156,11 +156,11 @@ fn offered<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-/// What the driver says at two times alike. "Not supported" may also be the answer of a driver in trouble, and a profile that is
+/// Whether the driver says the same at two times. "Not supported" may also be the answer of a driver in trouble, and a profile that is
 /// taken for missing would hide the instances that have it for as long as the answer is remembered.
-fn said_twice<T: PartialEq>(call: &'static str, first: T, second: T) -> Result<T, Error> {
+fn said_twice<T: PartialEq>(call: &'static str, first: &T, second: &T) -> Result<(), Error> {
     if first == second {
-        return Ok(second);
+        return Ok(());
     }
     Err(Error::Answer {
         call,

@@ -23,6 +23,10 @@ use world::{Tally, World};
 /// As many as a debug build takes some seconds for.
 const HISTORIES: u64 = 2_000;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test runner takes no arguments for one test"
+)]
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap())

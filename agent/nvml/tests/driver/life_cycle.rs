@@ -39,7 +39,9 @@ fn a_gpu_instance_that_nothing_fills_is_left_half_made() {
     let one = slice(&gpu, "1g.5gb", 0);
     let gi = rig.driver.create_gpu_instance(&gpu.uuid, one).unwrap();
     let call = "nvmlGpuInstanceGetComputeInstanceProfileInfo";
+    // Said twice, as the profiles are read twice: nine numbers each time, the first of which is the one that fits.
     rig.fail(call, Code::NOT_SUPPORTED, 0, Some(1));
+    rig.fail(call, Code::NOT_SUPPORTED, 9, Some(1));
     let error = rig
         .driver
         .create_compute_instance(&gpu.uuid, gi)
@@ -52,6 +54,24 @@ fn a_gpu_instance_that_nothing_fills_is_left_half_made() {
         )
     );
     assert_eq!(rig.gpu(0).instances.remove(0).compute, None);
+}
+
+/// "Not supported" is what a driver in trouble may say too, and what is taken for missing would stay so.
+#[test]
+fn profiles_that_differ_between_two_answers_are_not_believed() {
+    let mut rig = rig(&["a100-40gb"]);
+    rig.fail(
+        "nvmlDeviceGetGpuInstanceProfileInfoV",
+        Code::NOT_SUPPORTED,
+        2,
+        Some(1),
+    );
+    let fault = rig.driver.gpus().unwrap().remove(0).fault.unwrap();
+    assert!(fault.contains("others than a moment ago"), "{fault}");
+    let gpu = rig.driver.gpus().unwrap().remove(0);
+    assert_eq!(gpu.fault, None);
+    let names: Vec<_> = gpu.board.iter().flat_map(|board| &board.profiles).collect();
+    assert!(names.iter().any(|profile| profile.name == "3g.20gb"));
 }
 
 #[test]

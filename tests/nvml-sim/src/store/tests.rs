@@ -19,11 +19,16 @@ fn change(store: &Store) -> Result<u64, Code> {
         gpu.clock += 1;
         (gpu.clock, Some(Event::new(Action::Reset)))
     };
-    store.change_gpu(0, up).map_err(|error| match error {
-        StoreError::Gone(code) => code,
-        error => panic!("{error}"),
+    store.change_gpu(0, up).map_err(|error| {
+        let StoreError::Gone(code) = error else {
+            panic!("{error}");
+        };
+        code
     })
 }
+
+/// Something that becomes of the driver.
+type Step = fn(&mut Driver);
 
 /// A call looks at the driver before it takes the lock; between the two the driver may go.
 #[test]
@@ -31,7 +36,7 @@ fn a_change_is_refused_when_the_driver_went_meanwhile() {
     let (dir, node) = node();
     let client = Store::attach(dir.path(), None).unwrap();
     assert_eq!(change(&client), Ok(1));
-    let cases: [(fn(&mut Driver), Code); 3] = [
+    let cases: [(Step, Code); 3] = [
         (|driver| driver.loaded = 0, Code::ERROR_DRIVER_NOT_LOADED),
         (
             |driver| (driver.loaded, driver.load) = (1, 2),
@@ -84,8 +89,8 @@ fn a_permission_of_ones_own_comes_before_the_nodes() {
         node.change_driver(change).unwrap();
         (plain.permission(), own.permission())
     };
-    let (none, monitor) = (Permission::None, Permission::Monitor);
-    assert_eq!(set(none), (none, monitor));
+    let monitor = Permission::Monitor;
+    assert_eq!(set(Permission::None), (Permission::None, monitor));
     assert_eq!(set(Permission::Root), (Permission::Root, monitor));
 }
 

@@ -73,7 +73,7 @@ pub struct Taken {
 
 /// Makes `desired` true on one GPU. `observe` hears of each step.
 ///
-/// With the journal of the GPU, a successor can finish or undo the work should this process be killed: see [`recover`]. Without, the
+/// With the journal of the GPU, a successor can finish or undo the work should this process be killed: see [`recover()`]. Without, the
 /// work of a killed process stays as it is.
 pub fn execute(
     driver: &mut Driver,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 /// | | strict | quirks |
 /// |---|---|---|
 /// | create the first GPU instance while a client holds the GPU (see `Node::hold`) | works | 19, in no header; `kmigmgrCreateGPUInstanceCheck` of the open kernel driver, and seen in the field |
+/// | minor numbers of the GPUs of a node made with this | their indexes | counted from the other end: the header does not tie the two together |
 /// | UUID of a MIG device that is made again in the same place | another: the header says "globally unique" | the same: the kernel driver hashes chip, serial number, GPU instance id and engine |
 ///
 /// GPU instance ids come again at once in both, since they name places. `nvmlDeviceGetMaxMigDeviceCount` answers 0 with MIG mode
@@ -79,6 +80,14 @@ impl Behaviour {
     /// Whether the first GPU instance needs a GPU that no client holds.
     pub(crate) fn first_instance_needs_an_idle_gpu(self) -> bool {
         self == Self::Quirks
+    }
+
+    /// Minor number of GPU `index` of `count`.
+    pub(crate) fn minor(self, index: u32, count: u32) -> u32 {
+        match self {
+            Self::Strict => index,
+            Self::Quirks => count.saturating_sub(index + 1),
+        }
     }
 
     /// Whether a MIG device made again in the same place has the UUID of the one before.

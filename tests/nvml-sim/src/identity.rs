@@ -73,6 +73,27 @@ fn groups(uuid: [u8; 16]) -> String {
     text
 }
 
+/// PCI bus number of a GPU by its index: far enough apart that nobody takes it for an index.
+pub(crate) fn bus(index: u32) -> u32 {
+    7 + 13 * index
+}
+
+/// PCI bus id of a GPU by its index, as NVML prints it: `00000000:07:00.0`.
+pub(crate) fn bus_id(index: u32) -> String {
+    format!("00000000:{:02X}:00.0", bus(index))
+}
+
+/// Domain, bus, device and function of a PCI bus id: `00000000:07:00.0`, `0000:07:00.0` or `07:00.0`.
+pub(crate) fn parse_bus_id(text: &str) -> Option<(u32, u32, u32, u32)> {
+    let (rest, function) = text.rsplit_once('.')?;
+    let mut parts = rest
+        .rsplit(':')
+        .map(|part| u32::from_str_radix(part, 16).ok());
+    let (device, bus) = (parts.next()??, parts.next()??);
+    let domain = parts.next().unwrap_or(Some(0))?;
+    Some((domain, bus, device, function.parse().ok()?))
+}
+
 /// Serial number of a board: 13 digits, as on the label.
 pub(crate) fn serial(gpu: [u8; 16]) -> String {
     format!("{:013}", hash(&gpu) % 10_000_000_000_000)

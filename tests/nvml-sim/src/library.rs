@@ -32,12 +32,9 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, LibraryError> {
             Err(LibraryError::Missing(path.to_owned()))
         };
     }
-    let program = std::env::current_exe().unwrap_or_default();
-    let folder = program.parent().unwrap_or(Path::new("."));
-    let near = [Some(folder), folder.parent()];
+    let near = near_this_program();
     let places = near
-        .into_iter()
-        .flatten()
+        .iter()
         .flat_map(|folder| [folder.join(BUILT), folder.join("deps").join(BUILT)]);
     let age = |path: &PathBuf| {
         path.metadata()
@@ -47,5 +44,12 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, LibraryError> {
     places
         .filter(|path| path.is_file())
         .max_by_key(age)
-        .ok_or_else(|| LibraryError::NotFound(folder.to_owned()))
+        .ok_or_else(|| LibraryError::NotFound(near.into_iter().next().unwrap_or_default()))
+}
+
+/// The folder of the running program and the one above it: cargo builds tests into a folder below that of programs.
+pub(crate) fn near_this_program() -> Vec<PathBuf> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let near = program.ancestors().skip(1).take(2);
+    near.map(Path::to_owned).collect()
 }

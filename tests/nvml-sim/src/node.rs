@@ -3,6 +3,7 @@
 mod driver;
 mod events;
 mod faults;
+mod smi;
 mod users;
 mod view;
 
@@ -191,9 +192,10 @@ impl Node {
             .seed
             .unwrap_or_else(|| identity::hash(dir.as_os_str().as_encoded_bytes()));
         let driver = new_driver(seed, options)?;
-        let made = new_gpus(gpus, seed, options.swapped_halves, driver.load)?;
+        let made = new_gpus(gpus, &driver, options.swapped_halves)?;
         let target = dir.join("lib").join(library::SONAME);
         fs::copy(&library, &target).map_err(io_error("write", &target))?;
+        smi::write(&dir)?;
         let store = Store::create(&dir, &made, &driver)?;
         let node = Self { dir, store };
         node.write_boot_id()?;
@@ -211,7 +213,7 @@ impl Node {
         driver.loaded = 1;
         let old = self.store.gpu(0);
         let swapped = old.is_some_and(|gpu| gpu.swapped_halves != 0);
-        let made = new_gpus(gpus, driver.seed, swapped, driver.load)?;
+        let made = new_gpus(gpus, &driver, swapped)?;
         Ok(self.store.replace(&made, &driver)?)
     }
 
@@ -232,6 +234,12 @@ impl Node {
     #[must_use]
     pub fn library(&self) -> PathBuf {
         self.dir.join("lib").join(library::SONAME)
+    }
+
+    /// Its `nvidia-smi`, which resets GPUs and lists devices and instances.
+    #[must_use]
+    pub fn nvidia_smi(&self) -> PathBuf {
+        smi::path(&self.dir)
     }
 
     /// Its GPUs as they are now. Each is a consistent picture; two of them may be from different moments.
@@ -282,19 +290,20 @@ fn board(key: &str) -> Result<u32, NodeError> {
 
 fn new_gpus(
     specs: &[GpuSpec],
-    seed: u64,
+    driver: &Driver,
     swapped_halves: bool,
-    load: u32,
 ) -> Result<Vec<Gpu>, NodeError> {
-    let new = |(index, spec): (u64, &GpuSpec)| {
+    let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
+    let new = |(index, spec): (u32, &GpuSpec)| {
         let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
         gpu.board = board(&spec.board)?;
-        gpu.uuid = identity::gpu_uuid(seed, index, &spec.board);
+        gpu.uuid = identity::gpu_uuid(driver.seed, index.into(), &spec.board);
         gpu.swapped_halves = swapped_halves.into();
         let mig = spec.mig && gpu.board().is_some_and(Board::has_mig);
         gpu.mig_current = mig.into();
         gpu.mig_pending = mig.into();
-        gpu.load = load;
+        gpu.load = driver.load;
+        gpu.minor = driver.behaviour().minor(index, count);
         Ok(gpu)
     };
     (0..).zip(specs).map(new).collect()

@@ -122,7 +122,8 @@ pub(crate) struct Gpu {
     pub(crate) process_count: u64,
     /// Number of the driver's load that its handles are of.
     pub(crate) load: u32,
-    pub(crate) reserved: u32,
+    /// Minor number of its device file.
+    pub(crate) minor: u32,
     /// Process ids of clients that hold it without running anything there, such as monitoring daemons; 0 means none.
     pub(crate) holders: [u32; MAX_HOLDERS],
     pub(crate) lingering: [Lingering; MAX_LINGERING],

@@ -47,13 +47,13 @@ export! {
         index.put(device.mig.map_or(device.on.number(), |seat| seat.compute_instance.mig_index.into()))
     }
     fn nvmlDeviceGetMinorNumber(device: Handle, minor: Out<c_uint>) |store| {
-        minor.put(handle::whole_gpu(store, device)?.number())
+        minor.put(handle::whole_gpu(store, device)?.gpu.minor)
     }
     fn nvmlDeviceGetSerial(device: Handle, serial: Out<c_char>, length: c_uint) |store| {
         serial.put_text(length, &identity::serial(handle::whole_gpu(store, device)?.gpu.uuid))
     }
     fn nvmlDeviceGetBoardId(device: Handle, id: Out<c_uint>) |store| {
-        id.put(bus(&handle::whole_gpu(store, device)?) << 8)
+        id.put(identity::bus(handle::whole_gpu(store, device)?.number()) << 8)
     }
     fn nvmlDeviceGetBrand(device: Handle, brand: Out<c_uint>) |store| {
         // NVML_BRAND_NVIDIA_RTX and NVML_BRAND_NVIDIA.
@@ -163,36 +163,18 @@ pub(super) fn architecture_number(board: &Board) -> c_uint {
     }
 }
 
-/// PCI bus number: far enough apart that nobody takes it for an index.
-fn bus(on: &OnGpu) -> c_uint {
-    7 + 13 * on.number()
-}
-
-fn bus_id(on: &OnGpu) -> String {
-    format!("00000000:{:02X}:00.0", bus(on))
-}
-
 /// Takes the long form `00000000:07:00.0` and the short ones `0000:07:00.0` and `07:00.0`; 6 when there is no such GPU.
 fn by_bus_id(store: &Store, text: &str) -> Result<Handle> {
-    let parse = |text: &str| {
-        let (rest, function) = text.rsplit_once('.')?;
-        let mut parts = rest
-            .rsplit(':')
-            .map(|part| u32::from_str_radix(part, 16).ok());
-        let (device, bus) = (parts.next()??, parts.next()??);
-        let domain = parts.next().unwrap_or(Some(0))?;
-        Some((domain, bus, device, function.parse::<u32>().ok()?))
-    };
-    let wanted = parse(text).ok_or(Code::ERROR_INVALID_ARGUMENT)?;
-    find_gpu(store, |on| (0, bus(on), 0, 0) == wanted)
+    let wanted = identity::parse_bus_id(text).ok_or(Code::ERROR_INVALID_ARGUMENT)?;
+    find_gpu(store, |on| (0, identity::bus(on.number()), 0, 0) == wanted)
 }
 
 fn pci_info(on: &OnGpu) -> nvmlPciInfo_t {
-    let id = bus_id(on);
+    let id = identity::bus_id(on.number());
     nvmlPciInfo_t {
         busIdLegacy: fixed_text(id.get(4..).unwrap_or_default()),
         domain: 0,
-        bus: bus(on),
+        bus: identity::bus(on.number()),
         device: 0,
         pciDeviceId: on.board.pci_device_id,
         pciSubSystemId: on.board.pci_device_id,
@@ -204,13 +186,13 @@ fn pci_info_ext(on: &OnGpu, version: c_uint) -> nvmlPciInfoExt_v1_t {
     nvmlPciInfoExt_v1_t {
         version,
         domain: 0,
-        bus: bus(on),
+        bus: identity::bus(on.number()),
         device: 0,
         pciDeviceId: on.board.pci_device_id,
         pciSubSystemId: on.board.pci_device_id,
         // Display controller, 3D.
         baseClass: 3,
         subClass: 2,
-        busId: fixed_text(&bus_id(on)),
+        busId: fixed_text(&identity::bus_id(on.number())),
     }
 }

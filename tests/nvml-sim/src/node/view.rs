@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::boards::{Board, Span};
+use crate::boards::{Board, ComputeProfile, Span};
 use crate::identity;
 use crate::rules;
 use crate::state::{Gpu, GpuInstance, Process, WHOLE_GPU};
@@ -14,6 +14,10 @@ use crate::state::{Gpu, GpuInstance, Process, WHOLE_GPU};
 pub struct GpuView {
     /// NVML index.
     pub index: u32,
+    /// Minor number of its device: the number of `/dev/nvidia…`, which need not be the index.
+    pub minor: u32,
+    /// PCI bus id, `00000000:07:00.0`.
+    pub bus_id: String,
     /// `GPU-…`.
     pub uuid: String,
     /// Key of its board.
@@ -39,6 +43,14 @@ pub struct GpuView {
 }
 
 impl GpuView {
+    /// Whether this names it in the way of `nvidia-smi -i`: its index, its UUID or its PCI bus id.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        id.parse() == Ok(self.index)
+            || id.eq_ignore_ascii_case(&self.uuid)
+            || identity::parse_bus_id(id) == Some((0, identity::bus(self.index), 0, 0))
+    }
+
     /// All its processes, each with its GPU instance; `None` for those on the whole GPU.
     pub fn all_processes(&self) -> impl Iterator<Item = (Option<u32>, ProcessView)> {
         let of_instances = self.instances.iter().flat_map(|instance| {
@@ -77,6 +89,19 @@ pub struct InstanceView {
     pub processes: Vec<ProcessView>,
 }
 
+impl InstanceView {
+    /// How many more compute instances of a profile could be created, were nothing else created.
+    #[must_use]
+    pub fn free_places(&self, profile: ComputeProfile) -> usize {
+        let taken = self.compute_instances.iter().map(|compute| Span {
+            start: compute.start,
+            size: compute.slices,
+        });
+        let free = |place: &Span| !taken.clone().any(|taken| taken.overlaps(*place));
+        profile.placements().filter(free).count()
+    }
+}
+
 /// A compute instance, which is a MIG device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ComputeInstanceView {
@@ -84,6 +109,10 @@ pub struct ComputeInstanceView {
     pub ci: u32,
     /// Name of its profile: `3g.20gb`, or `1c.3g.20gb` when it does not fill the GPU instance.
     pub name: String,
+    /// Id of its profile.
+    pub profile: u32,
+    /// First compute slice within the GPU instance.
+    pub start: u32,
     /// Compute slices.
     pub slices: u32,
     /// Index of the MIG device on its GPU.
@@ -114,6 +143,8 @@ pub(super) fn gpu(index: u32, gpu: &Gpu) -> Option<GpuView> {
     let board: &Board = gpu.board()?;
     Some(GpuView {
         index,
+        minor: gpu.minor,
+        bus_id: identity::bus_id(index),
         uuid: identity::uuid_text("GPU", gpu.uuid),
         board: board.key.clone(),
         product: board.product.clone(),
@@ -146,6 +177,8 @@ fn instance(gpu: &Gpu, gi: u8, instance: &GpuInstance) -> InstanceView {
         .map(|(ci, compute)| ComputeInstanceView {
             ci: ci.into(),
             name: gpu.mig_name(instance, *compute),
+            profile: compute.profile.into(),
+            start: compute.start.into(),
             slices: compute.size.into(),
             mig_index: compute.mig_index.into(),
             uuid: identity::uuid_text("MIG", identity::mig_uuid(gpu.uuid, gi, compute)),

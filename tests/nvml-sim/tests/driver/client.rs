@@ -160,6 +160,11 @@ impl Client {
         call!(self, nvmlDeviceGetIndex(gpu, &raw mut index)).map(|()| index)
     }
 
+    pub(crate) fn minor(&self, gpu: Gpu) -> Answer<u32> {
+        let mut minor = 99;
+        call!(self, nvmlDeviceGetMinorNumber(gpu, &raw mut minor)).map(|()| minor)
+    }
+
     /// Current and pending mode.
     pub(crate) fn mig_mode(&self, gpu: Gpu) -> Answer<(u32, u32)> {
         let (mut current, mut pending) = (0, 0);

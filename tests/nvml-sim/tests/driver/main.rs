@@ -30,6 +30,8 @@ mod program;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]
+mod smi;
+#[cfg(test)]
 mod symbols;
 #[cfg(test)]
 mod table;

@@ -105,6 +105,8 @@ fn tables_as_nvidia_smi_prints_them() {
 |=============================================================================|
 |   0  MIG 1g.5gb        19     6/7        4.75       No     14     0     0   |
 |                                                             1     0     0   |
++-----------------------------------------------------------------------------+
+|   0  MIG 1g.5gb+me     20     1/1        4.75       No     14     1     0   |
 ";
     assert!(profiles.starts_with(first), "{profiles}");
 }
@@ -137,8 +139,8 @@ fn starts_and_stops_processes() {
 #[test]
 fn runs_a_command_against_the_node() {
     let (_dir, path) = node(&["a100-40gb"]);
-    let shell =
-        "test -e $NVML_SIM_DIR/state && case $LD_LIBRARY_PATH in $NVML_SIM_DIR/lib*) exit 7;; esac";
+    let shell = "test -e $NVML_SIM_DIR/state && nvidia-smi -L | grep -q A100 && \
+                 case $LD_LIBRARY_PATH in $NVML_SIM_DIR/lib*) exit 7;; esac";
     assert_eq!(
         run(&["exec", &path, "--", "sh", "-c", shell]).status.code(),
         Some(7),

@@ -5,6 +5,7 @@ mod event;
 mod inject;
 mod process;
 mod show;
+mod smi;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -48,6 +49,15 @@ enum Cmd {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
+    },
+    /// Be the node's `nvidia-smi`, e.g. `nvidia-smi /tmp/node -L`: resets GPUs, lists devices and instances.
+    #[command(disable_help_flag = true)]
+    NvidiaSmi {
+        /// Folder of the node.
+        dir: PathBuf,
+        /// What `nvidia-smi` takes; `-h` lists what is simulated.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Change how the driver behaves from now on.
     Configure(Configure),
@@ -134,6 +144,7 @@ impl Cli {
             Cmd::Boards => print(&crate::show::boards())?,
             Cmd::Show(args) => args.run()?,
             Cmd::Exec { dir, command } => return Err(exec(&dir, &command)?.into()),
+            Cmd::NvidiaSmi { dir, arguments } => return smi::run(&dir, &arguments),
             Cmd::Configure(args) => args.run()?,
             Cmd::Status { dir } => {
                 let driver = Node::open(&dir)?.driver();
@@ -170,20 +181,26 @@ impl Cli {
 fn exec(dir: &Path, command: &[OsString]) -> Result<io::Error> {
     let node = Node::open(dir)?;
     let (program, arguments) = command.split_first().ok_or("no command given")?;
-    let mut path = node.dir().join("lib").into_os_string();
-    if let Some(others) = std::env::var_os("LD_LIBRARY_PATH").filter(|others| !others.is_empty()) {
-        path.push(":");
-        path.push(others);
-    }
     let error = Command::new(program)
         .args(arguments)
-        .env("LD_LIBRARY_PATH", path)
+        .env("LD_LIBRARY_PATH", first("LD_LIBRARY_PATH", &node, "lib"))
+        .env("PATH", first("PATH", &node, "bin"))
         .env("NVML_SIM_DIR", node.dir())
         .exec();
     Ok(io::Error::new(
         error.kind(),
         format!("cannot run {}: {error}", program.display()),
     ))
+}
+
+/// A search path from the environment, with a folder of the node before it.
+fn first(variable: &str, node: &Node, folder: &str) -> OsString {
+    let mut path = node.dir().join(folder).into_os_string();
+    if let Some(others) = std::env::var_os(variable).filter(|others| !others.is_empty()) {
+        path.push(":");
+        path.push(others);
+    }
+    path
 }
 
 /// Resets one GPU, or all; of all it tries each and tells the first that failed.

@@ -4,6 +4,15 @@ use std::fmt::Write as _;
 
 use nvml_sim::{GpuView, boards};
 
+mod compute;
+
+pub(crate) use compute::{compute_instances, compute_profiles};
+
+/// What there is to say of a node without MIG mode, as scripts grep it; so are the next two.
+pub(crate) const NO_MIG: &str = "No MIG-enabled devices found.\n";
+pub(crate) const NO_GPU_INSTANCES: &str = "No GPU instances found: Not Found\n";
+pub(crate) const NO_COMPUTE_INSTANCES: &str = "No compute instances found: Not Found\n";
+
 /// The boards, one a line.
 pub(crate) fn boards() -> String {
     boards::all().iter().fold(String::new(), |text, board| {
@@ -55,6 +64,7 @@ pub(crate) fn devices(gpus: &[GpuView]) -> String {
     text
 }
 
+/// A table with a rule below each row; a row may have several lines.
 fn table(head: &[&str], rows: &[String]) -> String {
     let width = head.iter().map(|line| line.len()).max().unwrap_or(0);
     let rule = |fill: &str| fill.repeat(width + 2);
@@ -64,9 +74,11 @@ fn table(head: &[&str], rows: &[String]) -> String {
     }
     let _ = writeln!(text, "|{}|", rule("="));
     for row in rows {
-        let _ = writeln!(text, "| {row:<width$} |");
+        for line in row.lines() {
+            let _ = writeln!(text, "| {line:<width$} |");
+        }
+        let _ = writeln!(text, "+{}+", rule("-"));
     }
-    let _ = writeln!(text, "+{}+", rule("-"));
     text
 }
 
@@ -82,19 +94,20 @@ pub(crate) fn profiles(gpus: &[GpuView]) -> String {
             let hundredths = profile.memory_mib * 100 / 1024;
             let memory = format!("{}.{:02}", hundredths / 100, hundredths % 100);
             rows.push(format!(
-                "{:>3}  {:<17} {:>2} {:>5}/{:<8} {memory:<10} No {:>6} {decoders:>5} {encoders:>5}",
+                "{:>3}  {:<17} {:>2} {:>5}/{:<8} {memory:<10} No {:>6} {decoders:>5} {encoders:>5}\n\
+                 {:58}{copy:>3} {jpeg:>5} {ofa:>5}",
                 gpu.index,
                 format!("MIG {}", profile.name),
                 profile.id,
                 free,
                 profile.instances,
                 profile.sm,
+                "",
             ));
-            rows.push(format!("{:58}{copy:>3} {jpeg:>5} {ofa:>5}", ""));
         }
     }
     if rows.is_empty() {
-        return "No MIG-enabled devices found.\n".to_owned();
+        return NO_MIG.to_owned();
     }
     table(
         &[
@@ -104,6 +117,34 @@ pub(crate) fn profiles(gpus: &[GpuView]) -> String {
         ],
         &rows,
     )
+}
+
+/// Like `nvidia-smi mig -lgipp`.
+pub(crate) fn possible_placements(gpus: &[GpuView]) -> String {
+    let mut text = String::new();
+    for gpu in gpus.iter().filter(|gpu| gpu.mig) {
+        let board = boards::Board::named(&gpu.board);
+        for profile in board.iter().flat_map(|board| &board.profiles) {
+            let starts: Vec<_> = profile.starts.iter().map(u32::to_string).collect();
+            let word = if starts.len() == 1 {
+                "Placement "
+            } else {
+                "Placements"
+            };
+            let _ = writeln!(
+                text,
+                "GPU {:>2} Profile ID {:>2} {word}: {{{}}}:{}",
+                gpu.index,
+                profile.id,
+                starts.join(","),
+                profile.size,
+            );
+        }
+    }
+    if text.is_empty() {
+        return NO_MIG.to_owned();
+    }
+    text
 }
 
 /// Like `nvidia-smi mig -lgi`.
@@ -127,7 +168,7 @@ pub(crate) fn gpu_instances(gpus: &[GpuView]) -> String {
         })
         .collect();
     if rows.is_empty() {
-        return "No GPU instances found: Not Found\n".to_owned();
+        return NO_GPU_INSTANCES.to_owned();
     }
     table(
         &[

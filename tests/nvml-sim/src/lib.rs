@@ -17,6 +17,7 @@
 mod abi;
 mod behaviour;
 pub mod boards;
+mod caps;
 mod change;
 mod client;
 mod code;

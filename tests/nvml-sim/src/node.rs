@@ -71,6 +71,9 @@ pub struct NodeOptions {
     pub passthrough: bool,
     /// How long an instance stays in use after a process on it ended.
     pub linger: Duration,
+    /// Keep capability files, `proc/driver/nvidia-caps`, `proc/driver/nvidia/capabilities` and `dev/nvidia-caps` below the node's
+    /// folder, true as instances come and go.
+    pub caps: bool,
 }
 
 /// Why something cannot be done to a node.
@@ -197,6 +200,7 @@ impl Node {
         fs::copy(&library, &target).map_err(io_error("write", &target))?;
         smi::write(&dir)?;
         let store = Store::create(&dir, &made, &driver)?;
+        store.repair_caps()?;
         let node = Self { dir, store };
         node.write_boot_id()?;
         Ok(node)
@@ -320,7 +324,8 @@ fn new_driver(seed: u64, options: &NodeOptions) -> Result<Driver, NodeError> {
         behaviour: options.behaviour.byte(),
         permission: options.permission.byte(),
         passthrough: options.passthrough.into(),
-        reserved: 0,
+        caps: options.caps.into(),
+        reserved: [0; 3],
     })
 }
 

@@ -263,7 +263,9 @@ pub(crate) struct Driver {
     pub(crate) permission: u8,
     /// Whether GPUs cannot be reset from here, as in a virtual machine that they are passed through to.
     pub(crate) passthrough: u8,
-    pub(crate) reserved: u32,
+    /// Whether it keeps capability files (see [`crate::caps`]).
+    pub(crate) caps: u8,
+    pub(crate) reserved: [u8; 3],
 }
 
 impl Driver {
@@ -286,5 +288,9 @@ impl Driver {
 
     pub(crate) fn can_reset(&self) -> bool {
         self.passthrough == 0
+    }
+
+    pub(crate) fn has_caps(&self) -> bool {
+        self.caps != 0
     }
 }

@@ -3,6 +3,7 @@
 //! The log file doubles as the lock of all writers. A change first appends its line, then puts the new state in force, which
 //! says where the log now ends. A writer that dies between the two leaves a line behind that end; the next one cuts it off.
 
+mod caps;
 mod client;
 mod events;
 mod faults;
@@ -69,6 +70,8 @@ const AT_GPUS: usize = 3;
 const AT_CALLS: usize = 4;
 /// Rung whenever who waits for an event has to look again (see [`events`]).
 const AT_BELL: usize = 5;
+/// Which capability files are there (see [`caps`]).
+const AT_CAPS: usize = 6;
 const NODE: Cell<Node> = Cell::at(8);
 const AT_DRIVER: usize = 8 + Cell::<Node>::WORDS;
 const DRIVER: Cell<Driver> = Cell::at(AT_DRIVER);
@@ -220,6 +223,7 @@ impl Store {
             let changed = event.result == Code::SUCCESS.0 && gpu != before;
             gpu.log_end = lock.append(event)?;
             cell.write(&self.words, &gpu);
+            self.show_caps(&lock)?;
             self.tell_of_change(&lock, number.unwrap_or(u32::MAX), &before, &gpu);
             if changed {
                 self.after_change(&mut lock, number)?;
@@ -245,12 +249,12 @@ impl Store {
 
     /// Changes the driver as one step.
     pub(crate) fn change_driver(&self, change: impl FnOnce(&mut Driver)) -> Result<(), StoreError> {
-        let _lock = Lock::take(self)?;
+        let lock = Lock::take(self)?;
         let mut driver = self.driver();
         change(&mut driver);
         DRIVER.write(&self.words, &driver);
         self.ring_bell();
-        Ok(())
+        self.show_caps(&lock)
     }
 
     /// Makes the node anew: other GPUs, no faults, an empty log.
@@ -264,7 +268,8 @@ impl Store {
         self.write_node(&bytemuck::Zeroable::zeroed());
         DRIVER.write(&self.words, driver);
         self.ring_bell();
-        lock.clear_log()
+        lock.clear_log()?;
+        self.show_caps(&lock)
     }
 
     /// The log so far.

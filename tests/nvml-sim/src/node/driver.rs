@@ -30,6 +30,8 @@ pub struct DriverView {
     pub passthrough: bool,
     /// How long an instance stays in use after a process on it ended, milliseconds.
     pub linger_ms: u32,
+    /// Whether it keeps capability files.
+    pub caps: bool,
 }
 
 impl Node {
@@ -45,6 +47,7 @@ impl Node {
             permission: driver.permission().to_string(),
             passthrough: !driver.can_reset(),
             linger_ms: driver.linger_ms,
+            caps: driver.has_caps(),
         }
     }
 

@@ -33,6 +33,7 @@ impl Store {
         if !driver.is_loaded() {
             return Err(StoreError::Gone(Code::ERROR_DRIVER_NOT_LOADED));
         }
+        store.repair_caps()?;
         store.client = Some(Client {
             driver,
             permission,

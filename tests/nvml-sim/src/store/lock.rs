@@ -28,7 +28,9 @@ impl<'store> Lock<'store> {
         if length > end {
             file.set_len(end).map_err(io_error("cut", path))?;
         }
-        Ok(Self { file, end, store })
+        let lock = Self { file, end, store };
+        store.show_caps(&lock)?;
+        Ok(lock)
     }
 
     /// Appends an event and returns where the log ends then.

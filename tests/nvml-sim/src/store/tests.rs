@@ -108,3 +108,31 @@ fn a_node_made_anew_has_an_empty_log_that_goes_on() {
     node.replace(&[gpu], &driver).unwrap();
     assert!(node.gpu(1).is_none(), "fewer than before");
 }
+
+/// What a client leaves behind that is killed between a change and its files: the state of after, the files of before, and one that
+/// is not whole.
+#[test]
+fn capability_files_are_repaired_by_whoever_comes_next() {
+    let (dir, node) = node();
+    node.change_driver(|driver| driver.caps = 1).unwrap();
+    let exists = |file: &str| dir.path().join(file).exists();
+    let config = "dev/nvidia-caps/nvidia-cap1";
+    assert!(exists(config));
+    let repairs: [(fn(&Path, &Store), u8); 2] = [
+        (|dir, _| drop(Store::attach(dir, None).unwrap()), 1),
+        (|_, node| assert!(change(node).is_ok()), 2),
+    ];
+    for (repair, gi) in repairs {
+        let file = format!("dev/nvidia-caps/nvidia-cap{}", 3 + 9 * gi);
+        let unfinished = format!("{file}.new");
+        let mut gpu = node.gpu(0).unwrap();
+        gpu.instances = bytemuck::Zeroable::zeroed();
+        gpu.instances[usize::from(gi)].size = 1;
+        gpu_cell(0).write(&node.words, &gpu);
+        std::fs::write(dir.path().join(&unfinished), "Dev").unwrap();
+        assert!(!exists(&file));
+        repair(dir.path(), &node);
+        assert!(exists(&file) && exists(config) && !exists(&unfinished));
+    }
+    assert!(!exists("dev/nvidia-caps/nvidia-cap12"), "that one is gone");
+}

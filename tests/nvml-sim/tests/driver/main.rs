@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod boot;
 #[cfg(test)]
+mod caps;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod crash;

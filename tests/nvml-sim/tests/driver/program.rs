@@ -275,12 +275,13 @@ fn the_driver_is_configured_and_shown() {
         "250",
         "--driver-version",
         "570.1",
+        "--caps",
     ];
     ok(&create);
     let made = status(path);
     let want = serde_json::json!({
         "loaded": true, "version": "570.1", "boot_id": made["boot_id"], "behaviour": "quirks",
-        "permission": "config", "passthrough": true, "linger_ms": 250,
+        "permission": "config", "passthrough": true, "linger_ms": 250, "caps": true,
     });
     assert_eq!(made, want);
     ok(&[
@@ -301,7 +302,7 @@ fn the_driver_is_configured_and_shown() {
     ]);
     let want = serde_json::json!({
         "loaded": true, "version": "570.1", "boot_id": made["boot_id"], "behaviour": "strict",
-        "permission": "none", "passthrough": false, "linger_ms": 0,
+        "permission": "none", "passthrough": false, "linger_ms": 0, "caps": true,
     });
     assert_eq!(status(path), want);
 }

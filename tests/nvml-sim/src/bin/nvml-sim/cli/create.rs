@@ -10,6 +10,7 @@ use super::Result;
 use crate::output::print;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Create {
     /// Folder to make; it must not hold a node yet.
     dir: PathBuf,
@@ -44,6 +45,9 @@ pub(super) struct Create {
     /// How long an instance stays in use after a process on it ended, milliseconds.
     #[arg(long, default_value_t = 0)]
     linger_ms: u64,
+    /// Keep capability files below the folder, in `proc/driver` and `dev/nvidia-caps`, as instances come and go.
+    #[arg(long)]
+    caps: bool,
 }
 
 fn parse_gpus(text: &str) -> std::result::Result<(String, usize), String> {
@@ -68,6 +72,7 @@ impl Create {
             permission,
             passthrough,
             linger_ms,
+            caps,
         } = self;
         let gpus: Vec<_> = gpus
             .iter()
@@ -85,6 +90,7 @@ impl Create {
                 driver_version,
                 passthrough,
                 linger: Duration::from_millis(linger_ms),
+                caps,
             },
         )?;
         print(&format!("{}\n", node.library().display()))?;

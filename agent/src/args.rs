@@ -6,12 +6,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 
+mod verbs;
+
+pub use verbs::{ApplyArgs, AssertArgs, ConfigArgs, ExportArgs, FileFormat};
+
+/// What the program ends with; the same for all commands.
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failure, or the config does not hold (assert), 2 wrong usage, or a file that cannot be used, \
+4 refused before anything was touched (apply).";
+
 /// The agent of Mica: makes the MIG layouts that the coordinator wants, on the GPUs of this node, and reports what is there.
 #[derive(Debug, Parser)]
 #[command(
     name = "mica-agent",
     version,
-    after_help = "Exit codes: 0 ok, 1 failure, 2 wrong usage."
+    after_help = EXIT_CODES
 )]
 pub struct Cli {
     /// How it logs.
@@ -60,6 +68,15 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the GPUs, profiles and instances of this node, and change nothing
     Inspect(InspectArgs),
+    /// Print what stands on this node as a file that apply, assert and NVIDIA's mig-parted read
+    #[command(after_help = EXIT_CODES)]
+    Export(ExportArgs),
+    /// Tell whether a config of a file holds on this node, and each difference; changes nothing
+    #[command(after_help = EXIT_CODES)]
+    Assert(AssertArgs),
+    /// Make a config of a file hold on this node, without a coordinator; keeps instances that can stay, never touches one in use
+    #[command(after_help = EXIT_CODES)]
+    Apply(ApplyArgs),
 }
 
 /// Arguments of `run`.
@@ -101,6 +118,28 @@ pub struct RunArgs {
     /// The NVML library
     #[command(flatten)]
     pub nvml: NvmlArgs,
+    /// What is kept on disk
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Address for /metrics, /livez and /readyz; port 0 takes a free one
+    #[arg(
+        long,
+        env = "MICA_AGENT_HTTP",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7072"
+    )]
+    pub http: SocketAddr,
+    /// Time between two reads of the GPUs, e.g. 1s or 500ms
+    #[arg(long, env = "MICA_AGENT_POLL_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub poll_interval: Duration,
+    /// File to write {"http": "ADDRESS"} to once the agent serves; for scripts
+    #[arg(long, env = "MICA_AGENT_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// What is kept on disk.
+#[derive(Debug, Args)]
+pub struct StateArgs {
     /// Directory in which the agent keeps the newest generation it has seen and what it does to each GPU; made when missing
     #[arg(
         long,
@@ -117,20 +156,6 @@ pub struct RunArgs {
         default_value = "/proc/sys/kernel/random/boot_id"
     )]
     pub boot_id: PathBuf,
-    /// Address for /metrics, /livez and /readyz; port 0 takes a free one
-    #[arg(
-        long,
-        env = "MICA_AGENT_HTTP",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:7072"
-    )]
-    pub http: SocketAddr,
-    /// Time between two reads of the GPUs, e.g. 1s or 500ms
-    #[arg(long, env = "MICA_AGENT_POLL_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = duration)]
-    pub poll_interval: Duration,
-    /// File to write {"http": "ADDRESS"} to once the agent serves; for scripts
-    #[arg(long, env = "MICA_AGENT_READY_FILE", value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
 }
 
 /// Arguments of `inspect`.
@@ -171,7 +196,9 @@ impl Cli {
     pub fn check(&self) -> Result<(), String> {
         match &self.command {
             Command::Run(args) => args.check(),
-            Command::Inspect(_) => Ok(()),
+            Command::Inspect(_) | Command::Export(_) | Command::Assert(_) | Command::Apply(_) => {
+                Ok(())
+            }
         }
     }
 }

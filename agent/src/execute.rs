@@ -20,9 +20,11 @@ use crate::{
 
 mod back;
 mod look;
+mod mode;
 mod read;
 mod recover;
 
+pub use mode::switch;
 pub use recover::{Recovered, recover};
 
 /// How long to wait before something is tried again.
@@ -161,12 +163,9 @@ impl<'a> Run<'a> {
     }
 
     fn make(&mut self, desired: &Layout) -> Ending {
-        let actual = match self.observed(StepKind::Read, Self::read) {
+        let actual = match self.actual() {
             Ok(actual) => actual,
-            Err(trouble) if trouble.code == Some(Code::NOT_FOUND) => {
-                return Ending::Refused(self.not_found());
-            }
-            Err(trouble) => return failed(trouble, true),
+            Err(ending) => return ending,
         };
         let steps = match steps::steps(&actual, desired) {
             Ok(steps) if steps.is_empty() => {
@@ -186,6 +185,17 @@ impl<'a> Run<'a> {
                 Ending::Holds
             }
             Err(trouble) => self.give_up(trouble, &former),
+        }
+    }
+
+    /// What is there before anything is touched, or how the work ends when that cannot be read.
+    fn actual(&mut self) -> Result<Gpu, Ending> {
+        match self.observed(StepKind::Read, Self::read) {
+            Ok(actual) => Ok(actual),
+            Err(trouble) if trouble.code == Some(Code::NOT_FOUND) => {
+                Err(Ending::Refused(self.not_found()))
+            }
+            Err(trouble) => Err(failed(trouble, true)),
         }
     }
 
@@ -273,6 +283,7 @@ impl<'a> Run<'a> {
                 Step::CreateComputeInstance { .. } => self.created += 1,
                 Step::DestroyGpuInstance { .. } => self.destroyed += 1,
                 Step::EnableMig
+                | Step::DisableMig
                 | Step::DestroyComputeInstance { .. }
                 | Step::CreateGpuInstance { .. } => {}
             }
@@ -298,6 +309,7 @@ impl<'a> Run<'a> {
         self.begun += 1;
         let result = self.observed(step.kind(), |run| match step {
             Step::EnableMig => run.enable_mig(),
+            Step::DisableMig => run.disable_mig(),
             Step::DestroyComputeInstance { .. } | Step::DestroyGpuInstance { .. } => {
                 run.destroy(step, ahead)
             }
@@ -376,6 +388,7 @@ impl<'a> Run<'a> {
                     self.driver.destroy_gpu_instance(self.uuid, gi)
                 }
                 Step::EnableMig
+                | Step::DisableMig
                 | Step::CreateGpuInstance { .. }
                 | Step::CreateComputeInstance { .. } => Ok(()),
             };

@@ -12,6 +12,8 @@
 //! - [`steps`] is the plan of one GPU: the fewest steps from what is there to what is wanted, or why none may be taken.
 //! - [`execute`] takes the steps, looks again before each destroy, verifies, and goes back when a step fails.
 //! - [`driver`] is the one thread that calls NVML; [`generation`] keeps what it may not execute again over restarts.
+//! - [`verbs`] are export, assert and apply, for people and scripts; [`mig_parted`] is the file format they read and write, and
+//!   [`placements`] finds where slices stand of which it says only how many.
 //! - [`uplink`] is the stream to the coordinator; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
 
 pub mod args;
@@ -24,11 +26,14 @@ pub mod inventory;
 pub mod journal;
 pub mod logs;
 pub mod metrics;
+pub mod mig_parted;
 pub mod outcome;
 pub mod output;
+pub mod placements;
 pub mod run;
 pub mod steps;
 pub mod uplink;
+pub mod verbs;
 
 use std::process::ExitCode;
 
@@ -41,6 +46,9 @@ pub fn main(Cli { log, command }: Cli) -> ExitCode {
     let result = match command {
         Command::Run(args) => serve(args).inspect_err(|error| tracing::error!("{error:#}")),
         Command::Inspect(args) => inspect(&args).inspect_err(|error| eprintln!("error: {error:#}")),
+        Command::Export(args) => return verbs::end(verbs::export(&args)),
+        Command::Assert(args) => return verbs::end(verbs::assert(&args)),
+        Command::Apply(args) => return verbs::end(verbs::apply(&args)),
     };
     result.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }

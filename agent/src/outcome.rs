@@ -111,6 +111,8 @@ pub enum StepKind {
     Journal,
     /// Switching MIG mode on.
     EnableMig,
+    /// Switching MIG mode off; a person asks for that, never a coordinator.
+    DisableMig,
     /// Destroying a compute instance.
     DestroyComputeInstance,
     /// Destroying a GPU instance.
@@ -131,6 +133,7 @@ impl StepKind {
             Self::Read => "read",
             Self::Journal => "journal",
             Self::EnableMig => "enable_mig",
+            Self::DisableMig => "disable_mig",
             Self::DestroyComputeInstance => "destroy_compute_instance",
             Self::DestroyGpuInstance => "destroy_gpu_instance",
             Self::CreateGpuInstance => "create_gpu_instance",
@@ -145,7 +148,8 @@ impl From<StepKind> for v1::FailedStep {
         match kind {
             StepKind::Read => Self::Read,
             StepKind::Journal => Self::Journal,
-            StepKind::EnableMig => Self::EnableMig,
+            // The wire has one word for a change of the mode.
+            StepKind::EnableMig | StepKind::DisableMig => Self::EnableMig,
             StepKind::DestroyComputeInstance | StepKind::DestroyGpuInstance => Self::Destroy,
             StepKind::CreateGpuInstance => Self::CreateGpuInstance,
             StepKind::CreateComputeInstance => Self::CreateComputeInstance,

@@ -11,7 +11,13 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tracing::info;
 
 use crate::{
-    args::RunArgs, driver, generation::Newest, http, journal::Journal, metrics::Metrics, output,
+    args::{RunArgs, StateArgs},
+    driver,
+    generation::Newest,
+    http,
+    journal::Journal,
+    metrics::Metrics,
+    output,
     uplink::Uplink,
 };
 
@@ -30,8 +36,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         node,
         coordinator,
         nvml,
-        state_dir,
-        boot_id,
+        state: StateArgs { state_dir, boot_id },
         http: address,
         poll_interval,
         ready_file,
@@ -81,7 +86,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
 }
 
 /// Tells one boot of the machine from another.
-fn boot(file: &Path) -> anyhow::Result<String> {
+pub(crate) fn boot(file: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| {
         format!(
             "cannot read {}; name a file that differs from boot to boot with --boot-id",

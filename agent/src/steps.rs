@@ -4,14 +4,19 @@ use mica_model::{Board, Gpu, Instance, Layout, MigMode, Slice};
 
 use crate::outcome::{Busy, Refusal, StepKind};
 
+mod mode;
 #[cfg(test)]
 mod tests;
+
+pub use mode::{off, on};
 
 /// One change of a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Switch MIG mode on, or ask again for it when it is pending.
     EnableMig,
+    /// Switch MIG mode off, or ask again for it when it is pending.
+    DisableMig,
     /// Destroy the compute instance `ci` of GPU instance `gi`.
     DestroyComputeInstance {
         /// GPU instance id.
@@ -46,6 +51,7 @@ impl Step {
     pub fn kind(self) -> StepKind {
         match self {
             Self::EnableMig => StepKind::EnableMig,
+            Self::DisableMig => StepKind::DisableMig,
             Self::DestroyComputeInstance { .. } => StepKind::DestroyComputeInstance,
             Self::DestroyGpuInstance { .. } => StepKind::DestroyGpuInstance,
             Self::CreateGpuInstance { .. } => StepKind::CreateGpuInstance,

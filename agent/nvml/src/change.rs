@@ -17,14 +17,17 @@ pub enum ModeChange {
     },
 }
 
-/// Turns MIG mode on. On a GPU that has it on already nothing is called that could touch it.
-pub(crate) fn enable_mig(device: &Device<'_>) -> Result<ModeChange, Error> {
-    if gpus::mig_mode(device)? == MigMode::Enabled {
+/// Turns MIG mode on or off. On a GPU that has the mode already nothing is called that could touch it.
+pub(crate) fn set_mig(device: &Device<'_>, on: bool) -> Result<ModeChange, Error> {
+    let settled = if on {
+        MigMode::Enabled
+    } else {
+        MigMode::Disabled
+    };
+    if gpus::mig_mode(device)? == settled {
         return Ok(ModeChange::Active);
     }
-    let activation = Code(wrapped("nvmlDeviceSetMigMode", || {
-        device.set_mig_mode(true)
-    })?);
+    let activation = Code(wrapped("nvmlDeviceSetMigMode", || device.set_mig_mode(on))?);
     Ok(if activation == Code::SUCCESS {
         ModeChange::Active
     } else {

@@ -136,7 +136,21 @@ impl Driver {
     pub fn enable_mig(&mut self, uuid: &str) -> Result<ModeChange, Error> {
         let device = device(&self.nvml, uuid)?;
         self.boards.forget(uuid);
-        change::enable_mig(&device)
+        change::set_mig(&device, true)
+    }
+
+    /// Turns MIG mode of a GPU off; as [`Self::enable_mig`] otherwise. Instances that are left do not outlive it: whether one is in
+    /// use is the caller's to mind.
+    pub fn disable_mig(&mut self, uuid: &str) -> Result<ModeChange, Error> {
+        let device = device(&self.nvml, uuid)?;
+        self.boards.forget(uuid);
+        change::set_mig(&device, false)
+    }
+
+    /// What PCI calls the model of the GPU at an index: device id above, vendor id (NVIDIA: 0x10DE) below, 16 bits each.
+    pub fn pci_device_id(&mut self, index: u32) -> Result<u32, Error> {
+        let device = at(&self.nvml, index)?;
+        Ok(wrapped("nvmlDeviceGetPciInfo_v3", || device.pci_info())?.pci_device_id)
     }
 
     /// Makes a GPU instance at an explicit place and gives its id. It is half made until it has a compute instance.

@@ -39,9 +39,10 @@ pub(super) fn mind(gpu: &Gpu, step: Step, ahead: &[Step]) -> Result<(), Trouble>
 fn destroys(step: Step) -> Option<u32> {
     match step {
         Step::DestroyComputeInstance { gi, .. } | Step::DestroyGpuInstance { gi, .. } => Some(gi),
-        Step::EnableMig | Step::CreateGpuInstance { .. } | Step::CreateComputeInstance { .. } => {
-            None
-        }
+        Step::EnableMig
+        | Step::DisableMig
+        | Step::CreateGpuInstance { .. }
+        | Step::CreateComputeInstance { .. } => None,
     }
 }
 
@@ -50,9 +51,10 @@ fn stands(gpu: &Gpu, step: Step) -> bool {
     let expected = match step {
         Step::DestroyComputeInstance { gi, ci, slice } => (gi, Some(ci), slice),
         Step::DestroyGpuInstance { gi, slice } => (gi, None, slice),
-        Step::EnableMig | Step::CreateGpuInstance { .. } | Step::CreateComputeInstance { .. } => {
-            return true;
-        }
+        Step::EnableMig
+        | Step::DisableMig
+        | Step::CreateGpuInstance { .. }
+        | Step::CreateComputeInstance { .. } => return true,
     };
     gpu.instances.iter().any(|known| {
         let compute = known.compute.as_ref().map(|compute| compute.id);

@@ -91,6 +91,10 @@ fn take(gpu: &mut Gpu, step: Step) {
     }
     match step {
         Step::EnableMig => gpu.mig_mode = MigMode::Enabled,
+        Step::DisableMig => {
+            assert_eq!(gpu.instances, [], "{step:?} would take them along");
+            gpu.mig_mode = MigMode::Disabled;
+        }
         Step::DestroyComputeInstance { gi, ci, slice } => {
             let at = position(gpu, slice);
             let instance = &mut gpu.instances[at];
@@ -161,6 +165,54 @@ fn any_gpu() -> impl Strategy<Value = Gpu> {
         });
         gpu(instances.collect())
     })
+}
+
+#[rstest]
+#[case::off(MigMode::Disabled, &[Step::EnableMig], &[])]
+#[case::on(MigMode::Enabled, &[], &[Step::DisableMig])]
+#[case::not_yet_on(MigMode::PendingEnable, &[Step::EnableMig], &[Step::DisableMig])]
+#[case::not_yet_off(MigMode::PendingDisable, &[Step::EnableMig], &[Step::DisableMig])]
+fn the_mode_is_switched_for_itself(
+    #[case] mode: MigMode,
+    #[case] to_on: &[Step],
+    #[case] to_off: &[Step],
+) {
+    let mut gpu = gpu(Vec::new());
+    gpu.mig_mode = mode;
+    assert_eq!(on(&gpu).unwrap(), to_on);
+    assert_eq!(off(&gpu).unwrap(), to_off);
+}
+
+#[test]
+fn without_mig_the_mode_is_off_and_stays_so() {
+    let mut gpu = gpu(Vec::new());
+    gpu.mig_mode = MigMode::Unsupported;
+    assert_eq!(off(&gpu), Ok(Vec::new()));
+    assert!(matches!(on(&gpu), Err(Refusal::MigUnsupported { .. })));
+    gpu.fault = Some("lost".to_owned());
+    assert_eq!(off(&gpu), Err(Refusal::Faulted("lost".to_owned())));
+}
+
+#[test]
+fn the_mode_goes_with_idle_instances_and_not_with_one_in_use() {
+    let mut gpu = gpu(vec![
+        instance(1, slice(9, 4, 4)),
+        instance(2, slice(19, 0, 1)),
+    ]);
+    let steps = off(&gpu).unwrap();
+    assert_eq!(steps.last(), Some(&Step::DisableMig));
+    for step in steps {
+        take(&mut gpu, step);
+    }
+    assert_eq!(gpu.mig_mode, MigMode::Disabled);
+
+    let mut used = instance(1, slice(9, 4, 4));
+    used.in_use = Use::Processes(vec![7]);
+    let mut gpu = super::tests::gpu(vec![used, instance(2, slice(19, 0, 1))]);
+    assert!(matches!(off(&gpu), Err(Refusal::InUse(busy)) if busy.len() == 1));
+    assert_eq!(on(&gpu), Ok(Vec::new()));
+    gpu.mig_mode = MigMode::PendingDisable;
+    assert!(matches!(on(&gpu), Err(Refusal::InUse(_))));
 }
 
 proptest! {

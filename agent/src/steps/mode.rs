@@ -1,0 +1,53 @@
+//! MIG mode for itself, without a layout: as a person wants it, with `mica-agent apply`.
+
+use mica_model::{Gpu, MigMode};
+
+use super::{Step, busy, destroy};
+use crate::outcome::Refusal;
+
+/// The steps to MIG mode on, whatever stands there. A switching off that is pending is taken back, unless something is in use.
+pub fn on(actual: &Gpu) -> Result<Vec<Step>, Refusal> {
+    usable(actual)?;
+    match actual.mig_mode {
+        MigMode::Unsupported => Err(Refusal::MigUnsupported {
+            product: actual.product.clone(),
+        }),
+        MigMode::Enabled => Ok(Vec::new()),
+        MigMode::PendingDisable => idle(actual).map(|()| vec![Step::EnableMig]),
+        MigMode::Disabled | MigMode::PendingEnable if !actual.pids.is_empty() => {
+            Err(Refusal::MigModeHeld(actual.pids.clone()))
+        }
+        MigMode::Disabled | MigMode::PendingEnable => Ok(vec![Step::EnableMig]),
+    }
+}
+
+/// The steps to MIG mode off: idle instances go first. While one is in use nothing is touched.
+pub fn off(actual: &Gpu) -> Result<Vec<Step>, Refusal> {
+    usable(actual)?;
+    match actual.mig_mode {
+        MigMode::Unsupported | MigMode::Disabled => Ok(Vec::new()),
+        // Not yet on: nothing stands there.
+        MigMode::PendingEnable => Ok(vec![Step::DisableMig]),
+        MigMode::Enabled | MigMode::PendingDisable => {
+            idle(actual)?;
+            let destroys = actual.instances.iter().flat_map(destroy);
+            Ok(destroys.chain([Step::DisableMig]).collect())
+        }
+    }
+}
+
+fn usable(actual: &Gpu) -> Result<(), Refusal> {
+    match &actual.fault {
+        Some(fault) => Err(Refusal::Faulted(fault.clone())),
+        None => Ok(()),
+    }
+}
+
+fn idle(actual: &Gpu) -> Result<(), Refusal> {
+    let busy = busy(&actual.instances, actual.board.as_deref());
+    if busy.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::InUse(busy))
+    }
+}

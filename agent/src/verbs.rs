@@ -15,10 +15,10 @@ use crate::{
     mig_parted::{Entry, File, PciId, Seen},
 };
 
-pub use apply::apply;
+pub use apply::{apply, carry_out};
 pub use assert::assert;
 pub use export::export;
-pub use plan::{Plan, plan};
+pub use plan::{Goal, Plan, plan};
 
 /// Why a verb ends before it has done what it should; each has its exit code.
 #[derive(Debug)]

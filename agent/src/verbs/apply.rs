@@ -1,22 +1,23 @@
 //! `mica-agent apply`: makes a config hold, GPU by GPU, once all of them have been found to allow it.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use mica_model::{Generation, Gpu};
 use mica_nvml::Driver;
 
 use super::{
     Stop, config, look,
-    plan::{Plan, describe, plan},
+    plan::{Goal, Plan, describe, plan},
     sentence,
 };
 use crate::{
     args::{ApplyArgs, StateArgs},
     execute::{self, Patience},
     generation::{self, Newest},
-    journal::Journal,
+    journal::{GpuJournal, Journal},
     mig_parted::{Chosen, name, select},
     outcome::{Ending, GpuOutcome},
     output, run,
+    steps::Step,
 };
 
 /// Applies it, or prints how that would be done.
@@ -94,7 +95,8 @@ fn steps(gpu: &Gpu, plan: &Plan) -> String {
 fn execute(driver: &mut Driver, plans: &[(&Gpu, Plan)], journal: &Journal) -> Result<(), Stop> {
     let mut touched = false;
     for (index, (gpu, plan)) in plans.iter().enumerate() {
-        let outcome = take(driver, gpu, plan, journal)?;
+        let mut journal = journal.of(&gpu.uuid).map_err(anyhow::Error::from)?;
+        let outcome = carry_out(driver, &gpu.uuid, plan, Some(&mut journal), Patience::USUAL);
         let (created, destroyed) = (outcome.created, outcome.destroyed);
         let left = plans.len() - index - 1;
         match &outcome.ending {
@@ -139,46 +141,43 @@ fn execute(driver: &mut Driver, plans: &[(&Gpu, Plan)], journal: &Journal) -> Re
     Ok(())
 }
 
-fn take(
+/// Takes the way of one GPU. What stands in its way by now is found again.
+pub fn carry_out(
     driver: &mut Driver,
-    gpu: &Gpu,
+    uuid: &str,
     plan: &Plan,
-    journal: &Journal,
-) -> anyhow::Result<GpuOutcome> {
-    let mut journal = journal.of(&gpu.uuid).context("nothing was begun on it")?;
-    let mut ended = None;
-    if let Some(on) = plan.switch {
-        let journal = Some(&mut journal);
-        let outcome = execute::switch(driver, &gpu.uuid, on, journal, Patience::USUAL, &mut |_| {});
-        if outcome.ending != Ending::Holds || plan.layout.is_none() {
-            return Ok(outcome);
+    mut journal: Option<&mut GpuJournal>,
+    patience: Patience,
+) -> GpuOutcome {
+    let switch = |driver: &mut Driver, on, journal| {
+        execute::switch(driver, uuid, on, journal, patience, &mut |_| {})
+    };
+    let layout = match &plan.goal {
+        Goal::Mode(on) => return switch(driver, *on, journal),
+        Goal::Layout(layout) => layout,
+        Goal::ModeThenLayout(layout) => {
+            let outcome = switch(driver, true, journal.as_deref_mut());
+            if outcome.ending != Ending::Holds {
+                return outcome;
+            }
+            layout
         }
-        ended = Some(outcome);
-    }
-    if let Some(layout) = &plan.layout {
-        // Of no generation: a person asks.
-        let journal = Some((Generation::default(), &mut journal));
-        let patience = Patience::USUAL;
-        ended = Some(execute::execute(
-            driver,
-            &gpu.uuid,
-            layout,
-            journal,
-            patience,
-            &mut |_| {},
-        ));
-    }
-    ended.context("there was nothing to decide")
+    };
+    // Of no generation: a person asks.
+    let journal = journal.map(|journal| (Generation::default(), journal));
+    execute::execute(driver, uuid, layout, journal, patience, &mut |_| {})
 }
 
 fn done(plan: &Plan, created: u32, destroyed: u32) -> String {
-    use crate::steps::Step;
     let mut words = Vec::new();
     for step in &plan.steps {
         match step {
             Step::EnableMig => words.push("MIG mode enabled".to_owned()),
             Step::DisableMig => words.push("MIG mode disabled".to_owned()),
-            _ => {}
+            Step::DestroyComputeInstance { .. }
+            | Step::DestroyGpuInstance { .. }
+            | Step::CreateGpuInstance { .. }
+            | Step::CreateComputeInstance { .. } => {}
         }
     }
     if destroyed > 0 {

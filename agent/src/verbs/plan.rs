@@ -12,59 +12,69 @@ use crate::{
 /// The way of one GPU to what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// MIG mode to be switched for itself, before anything else: off, or on where the layout alone would not do it.
-    pub switch: Option<bool>,
-    /// What shall stand then; `None`: whatever stands.
-    pub layout: Option<Layout>,
-    /// All steps, as they are planned now.
+    /// Where it leads.
+    pub goal: Goal,
+    /// The steps, as they are planned now.
     pub steps: Vec<Step>,
+}
+
+/// Where a plan leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// MIG mode on, whatever stands, or off.
+    Mode(bool),
+    /// This layout, and MIG mode with it.
+    Layout(Layout),
+    /// MIG mode on, then this layout: it asks for no mode when it is empty, and takes back no switching off that is pending.
+    ModeThenLayout(Layout),
 }
 
 /// Plans one GPU, or says why nothing may be done to it.
 pub fn plan(gpu: &Gpu, wanted: &Wanted, mode_only: bool) -> Result<Plan, Refusal> {
-    match wanted {
-        Wanted::Off => Ok(Plan {
-            switch: Some(false),
-            layout: None,
-            steps: steps::off(gpu)?,
-        }),
-        Wanted::On(_) if mode_only => Ok(Plan {
-            switch: Some(true),
-            layout: None,
-            steps: steps::on(gpu)?,
-        }),
-        Wanted::On(counts) => {
-            if let Some(fault) = &gpu.fault {
-                return Err(Refusal::Faulted(fault.clone()));
-            }
-            let board = gpu.board.as_ref().ok_or_else(|| Refusal::MigUnsupported {
-                product: gpu.product.clone(),
-            })?;
-            let layout = place(board, counts, &gpu.instances)
-                .map_err(|impossible| Refusal::IllegalLayout(impossible.to_string()))?;
-            let alone = match gpu.mig_mode {
-                MigMode::Unsupported | MigMode::Enabled => false,
-                MigMode::Disabled | MigMode::PendingEnable => layout.0.is_empty(),
-                MigMode::PendingDisable => true,
-            };
-            let steps = if alone {
-                let on = Gpu {
-                    mig_mode: MigMode::Enabled,
-                    ..gpu.clone()
-                };
-                let mut steps = steps::on(gpu)?;
-                steps.extend(steps::steps(&on, &layout)?);
-                steps
-            } else {
-                steps::steps(gpu, &layout)?
-            };
-            Ok(Plan {
-                switch: alone.then_some(true),
-                layout: Some(layout),
-                steps,
-            })
+    let counts = match wanted {
+        Wanted::Off => {
+            return Ok(Plan {
+                goal: Goal::Mode(false),
+                steps: steps::off(gpu)?,
+            });
         }
+        Wanted::On(_) if mode_only => {
+            return Ok(Plan {
+                goal: Goal::Mode(true),
+                steps: steps::on(gpu)?,
+            });
+        }
+        Wanted::On(counts) => counts,
+    };
+    if let Some(fault) = &gpu.fault {
+        return Err(Refusal::Faulted(fault.clone()));
     }
+    let board = gpu.board.as_ref().ok_or_else(|| Refusal::MigUnsupported {
+        product: gpu.product.clone(),
+    })?;
+    let layout = place(board, counts, &gpu.instances)
+        .map_err(|impossible| Refusal::IllegalLayout(impossible.to_string()))?;
+    let mode_first = match gpu.mig_mode {
+        MigMode::Unsupported | MigMode::Enabled => false,
+        MigMode::Disabled | MigMode::PendingEnable => layout.0.is_empty(),
+        MigMode::PendingDisable => true,
+    };
+    if !mode_first {
+        return Ok(Plan {
+            steps: steps::steps(gpu, &layout)?,
+            goal: Goal::Layout(layout),
+        });
+    }
+    let mut steps = steps::on(gpu)?;
+    let on = Gpu {
+        mig_mode: MigMode::Enabled,
+        ..gpu.clone()
+    };
+    steps.extend(steps::steps(&on, &layout)?);
+    Ok(Plan {
+        goal: Goal::ModeThenLayout(layout),
+        steps,
+    })
 }
 
 /// A step for people.

@@ -13,6 +13,8 @@ mod kill;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod named_layouts;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod program;
@@ -20,3 +22,5 @@ mod program;
 mod running;
 #[cfg(test)]
 mod uplink;
+#[cfg(test)]
+mod verbs;

@@ -46,6 +46,7 @@ impl From<io::Error> for Stop {
 }
 
 /// Says what kept a verb from its end, and what the program ends with.
+#[must_use]
 pub fn end(result: Result<(), Stop>) -> ExitCode {
     let (code, error) = match result {
         Ok(()) => return ExitCode::SUCCESS,

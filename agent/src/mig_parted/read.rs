@@ -1,15 +1,15 @@
 //! From text to a [`File`], or all that is wrong with it.
 //!
-//! What is no YAML, or has another shape, ends the reading at once; what its values mean is checked in one go.
+//! `raw` is the shape of the file: what is no YAML, or has another shape, ends the reading at once. What the values mean is checked
+//! here, in one go.
 
-use std::{collections::BTreeMap, fmt};
+mod raw;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor},
-};
+use std::collections::BTreeMap;
+
 use serde_saphyr::{Location, MessageFormatter as _, Spanned, UserMessageFormatter};
 
+use self::raw::{OneOrMany, RawEntry, RawFile, Scalar};
 use super::{Device, Devices, Entry, File, PciId, Wanted};
 use crate::placements::Counts;
 
@@ -76,35 +76,6 @@ impl File {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawFile {
-    version: Option<Spanned<Scalar>>,
-    mig_configs: Option<Spanned<BTreeMap<String, Option<Vec<Spanned<RawEntry>>>>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawEntry {
-    device_filter: Option<Spanned<OneOrMany>>,
-    devices: Option<Spanned<OneOrMany>>,
-    mig_enabled: Option<bool>,
-    mig_devices: Option<Spanned<BTreeMap<String, Spanned<i64>>>>,
-}
-
-/// A text or a number.
-#[derive(Debug)]
-enum Scalar {
-    Text(String),
-    Number(u64),
-}
-
-#[derive(Debug)]
-enum OneOrMany {
-    One(Scalar),
-    Many(Vec<Spanned<Scalar>>),
-}
-
 #[derive(Default)]
 struct Reader {
     mistakes: Vec<Mistake>,
@@ -122,7 +93,6 @@ impl Reader {
     fn file(&mut self, text: &str) -> BTreeMap<String, Vec<Entry>> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
-            strict_booleans: true, // as the format has it: JSON in the clothes of YAML
             with_snippet: false,
         };
         if text.trim().is_empty() {
@@ -276,7 +246,7 @@ impl Reader {
                 Scalar::Text(uuid) if uuid.starts_with("GPU-") => {
                     devices.push(Device::Uuid(uuid.clone()));
                 }
-                other => self.note(
+                other @ (Scalar::Number(_) | Scalar::Text(_)) => self.note(
                     item.referenced,
                     format!(
                         "{path}: {other} is not a GPU; write its index, or its UUID as in GPU-…"
@@ -348,66 +318,5 @@ fn pci_id(item: &Scalar) -> Option<PciId> {
             let id = (digits.len() == 8).then(|| u32::from_str_radix(digits, 16))?;
             id.ok().map(PciId)
         }
-    }
-}
-
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::Number(number) => number.fmt(f),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_any(OneOrManyVisitor)? {
-            OneOrMany::One(one) => Ok(one),
-            OneOrMany::Many(_) => Err(de::Error::custom("a list where one value belongs")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrManyVisitor)
-    }
-}
-
-struct OneOrManyVisitor;
-
-impl<'de> Visitor<'de> for OneOrManyVisitor {
-    type Value = OneOrMany;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a whole number or a list of them")
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<OneOrMany, E> {
-        Ok(OneOrMany::One(Scalar::Number(number)))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<OneOrMany, E> {
-        Ok(OneOrMany::One(u64::try_from(number).map_or_else(
-            |_| Scalar::Text(number.to_string()),
-            Scalar::Number,
-        )))
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<OneOrMany, E> {
-        Ok(OneOrMany::One(Scalar::Text(number.to_string())))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
-        Ok(OneOrMany::One(Scalar::Text(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
-        let mut many = Vec::new();
-        while let Some(item) = items.next_element()? {
-            many.push(item);
-        }
-        Ok(OneOrMany::Many(many))
     }
 }

@@ -194,9 +194,19 @@ fn a_mistake_in_an_entry_names_field_and_remedy(#[case] entry: &str, #[case] wor
     assert!(problem.starts_with("file:4:"), "{problem}");
 }
 
+/// YAML 1.1, which mig-parted reads, has more words for it.
+#[test]
+fn a_truth_has_the_words_of_yaml() {
+    let text = "version: v1\nmig-configs: {a: [{devices: all, mig-enabled: no}]}";
+    assert_eq!(
+        File::read(text, "file").unwrap().configs["a"][0].wanted,
+        Wanted::Off
+    );
+}
+
 #[test]
 fn all_mistakes_are_said_at_once() {
-    let text = "version: v3\nmig-configs:\n  a: []\n  b:\n    - devices: [x, y]\n      mig-devices: {z: 1}\n";
+    let text = "version: v3\nmig-configs:\n  a: []\n  b:\n    - devices: [x, z]\n      mig-devices: {z: 1}\n";
     let problem = File::read(text, "file").unwrap_err();
     let lines: Vec<_> = problem
         .mistakes

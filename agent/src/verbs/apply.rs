@@ -49,13 +49,16 @@ pub fn apply(args: &ApplyArgs) -> Result<(), Stop> {
 
 /// The state directory, which a running agent keeps for itself.
 fn hold(StateArgs { state_dir, boot_id }: &StateArgs) -> Result<(Newest, Journal), Stop> {
-    let newest = Newest::open(state_dir).map_err(|error| match error {
-        generation::Error::Held { path } => Stop::Refused(anyhow!(
-            "an agent runs on this node and makes what its coordinator wants ({} is locked): ask the coordinator for the layout, \
-             or stop the agent before you apply one by hand",
-            path.display()
-        )),
-        error => Stop::Failed(error.into()),
+    let newest = Newest::open(state_dir).map_err(|error| {
+        if let generation::Error::Held { path } = error {
+            Stop::Refused(anyhow!(
+                "an agent runs on this node and makes what its coordinator wants ({} is locked): ask the coordinator for the \
+                 layout, or stop the agent before you apply one by hand",
+                path.display()
+            ))
+        } else {
+            Stop::Failed(error.into())
+        }
     })?;
     let journal = Journal::open(state_dir, &run::boot(boot_id)?).map_err(anyhow::Error::from)?;
     Ok((newest, journal))

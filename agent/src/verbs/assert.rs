@@ -54,7 +54,7 @@ fn differences(Chosen { gpu, wanted }: Chosen<'_>, mode_only: bool) -> Vec<Strin
                     .into_iter()
                     .chain(instances(gpu, counts, &standing))
                     .collect(),
-                _ => mode.into_iter().collect(),
+                Wanted::On(_) | Wanted::Off => mode.into_iter().collect(),
             }
         }
     };

@@ -133,7 +133,7 @@ impl Rig {
 fn instances(wanted: &Wanted) -> usize {
     match wanted {
         Wanted::Off => 0,
-        Wanted::On(counts) => counts.values().map(|&count| count as usize).sum(),
+        Wanted::On(counts) => usize::try_from(counts.values().sum::<u32>()).unwrap(),
     }
 }
 

@@ -91,3 +91,24 @@ fn a_gpu_without_mig_says_so_beside_one_that_has_it() {
     let gpu = rig.gpu(0);
     assert!(rig.driver.activities(&gpu).unwrap().is_empty());
 }
+
+#[test]
+fn it_is_switched_off_again() {
+    for board in ["a100-40gb", "h100-sxm5-80gb"] {
+        let mut rig = rig(&[board]);
+        let gpu = rig.gpu(0);
+        let off = |rig: &mut crate::node::Rig| rig.driver.disable_mig(&gpu.uuid).unwrap();
+        assert_eq!(off(&mut rig), ModeChange::Active);
+        assert_eq!(rig.gpu(0).mig_mode, MigMode::Disabled);
+        rig.fail("nvmlDeviceSetMigMode", Code::UNKNOWN, 0, None);
+        assert_eq!(off(&mut rig), ModeChange::Active, "it is off already");
+    }
+}
+
+#[test]
+fn what_pci_calls_a_board_is_told() {
+    let mut rig = rig_without_mig(&["a100-40gb", "a30-24gb"]);
+    assert_eq!(rig.driver.pci_device_id(0).unwrap(), 0x20B0_10DE);
+    assert_eq!(rig.driver.pci_device_id(1).unwrap(), 0x20B7_10DE);
+    assert_code(rig.driver.pci_device_id(2), Code::INVALID_ARGUMENT);
+}

@@ -75,21 +75,20 @@ impl Run<'_> {
 
     /// Restores what was destroyed, unless the mode was accepted and is only pending.
     fn give_up_mode(&mut self, trouble: Trouble, former: &Layout) -> Ending {
-        warn!(gpu = self.uuid, step = trouble.step.as_str(), code = trouble.code.map(|code| code.0), detail = %trouble.detail, "step failed");
-        if !self.touched && !trouble.busy.is_empty() {
-            self.end(Some(former));
-            return Ending::Refused(Refusal::InUse(trouble.busy));
-        }
-        let pending = matches!(trouble.step, StepKind::EnableMig | StepKind::DisableMig)
-            && self.readable().is_ok_and(|now| {
-                matches!(
+        let asked = matches!(trouble.step, StepKind::EnableMig | StepKind::DisableMig);
+        let now = self.readable().ok().filter(|now| {
+            asked
+                && matches!(
                     now.mig_mode,
                     MigMode::PendingEnable | MigMode::PendingDisable
                 )
-            });
-        let rolled_back = !pending && self.roll_back(former);
-        self.end_as_it_stands();
-        failed(trouble, rolled_back)
+        });
+        let Some(now) = now else {
+            return self.give_up(trouble, former);
+        };
+        warn!(gpu = self.uuid, detail = %trouble.detail, "MIG mode is left pending");
+        self.end(Some(&steps::usable(&now)));
+        failed(trouble, steps::is_made(&now, former))
     }
 
     pub(super) fn disable_mig(&mut self) -> Result<(), Trouble> {

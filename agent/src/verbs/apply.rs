@@ -127,9 +127,9 @@ fn execute(driver: &mut Driver, plans: &[(&Gpu, Plan)], journal: &Journal) -> Re
             }
             Ending::Failed(failure) => {
                 let stands = if failure.rolled_back {
-                    "what stood before stands again"
+                    "the instances are those that stood before"
                 } else {
-                    "what stood before does not stand again: see inspect"
+                    "not all instances that stood before stand again: see inspect"
                 };
                 return Err(Stop::Failed(anyhow!(
                     "{}: {}: {}; {stands}{}",

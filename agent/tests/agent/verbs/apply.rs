@@ -2,7 +2,13 @@
 
 use std::{fs, os::unix::process::ExitStatusExt as _};
 
-use mica_agent::{generation::Newest, journal::Journal};
+use mica_agent::{
+    execute::{Patience, Taken, switch},
+    generation::Newest,
+    journal::Journal,
+    outcome::{Ending, StepKind},
+};
+use mica_model::MigMode;
 use nvml_sim::{EVERY_CALL, Effect, Fault, GpuSpec};
 use rstest::rstest;
 
@@ -220,7 +226,10 @@ fn what_was_destroyed_for_the_mode_stands_again_when_the_mode_fails() {
     node.fail("nvmlDeviceSetMigMode", 999, 0, None);
     let (code, words) = said(&verb(&node, "apply", "off", &[]));
     assert_eq!(code, 1, "{words}");
-    assert!(words.contains("what stood before stands again"), "{words}");
+    assert!(
+        words.contains("the instances are those that stood before"),
+        "{words}"
+    );
     assert_eq!(node.stands(0), "1g.5gb@3 3g.20gb@4");
 }
 
@@ -257,7 +266,7 @@ fn a_gpu_that_fails_is_restored_and_those_behind_it_are_not_begun() {
     assert_eq!(code, 1, "{words}");
     assert!(words.contains("create gpu instance:"), "{words}");
     assert!(
-        words.contains("what stood before stands again; the 1 before it are as wanted, 1 behind it were not begun"),
+        words.contains("the instances are those that stood before; the 1 before it are as wanted, 1 behind it were not begun"),
         "{words}"
     );
     assert_eq!(node.stands(1), "2g.10gb@0");
@@ -328,4 +337,25 @@ fn what_was_killed_is_finished_by_the_next(
         assert_eq!(node.node.gpus()[0].mig, config != "off");
         assert!(node.verdict().is_clean());
     }
+}
+
+/// Another program that makes an instance at the last moment keeps it.
+#[test]
+fn what_comes_before_the_mode_goes_is_left_alone() {
+    let node = SimNode::a100();
+    let mut driver = node.driver();
+    let uuid = first(&mut driver).uuid;
+    let mut interfere = |taken: &Taken| {
+        if taken.step == StepKind::Read {
+            make(&node, 0, "1g.5gb@0");
+        }
+    };
+    let patience = Patience::NONE;
+    let outcome = switch(&mut driver, &uuid, false, None, patience, &mut interfere);
+    let Ending::Failed(failure) = outcome.ending else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(failure.step, StepKind::DisableMig);
+    assert_eq!(node.stands(0), "1g.5gb@0");
+    assert_eq!(first(&mut driver).mig_mode, MigMode::Enabled);
 }

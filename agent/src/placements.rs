@@ -47,25 +47,30 @@ pub enum Impossible {
     },
 }
 
-/// The layout of a board with these counts that keeps most of what stands there: first of what is in use, which may not go, then of
-/// the rest. Of equally good ones that which leaves most places to further slices, and then the first in order of place.
+/// The layout of a board with these counts that keeps most of what stands there: first of what may not go, by `may_go`, then of the
+/// rest. Of equally good ones that which leaves most places to further slices, and then the first in order of place.
 ///
-/// Where something in use cannot be kept, [`steps`](crate::steps::steps) to this layout names it.
-pub fn place(board: &Board, counts: &Counts, standing: &[Instance]) -> Result<Layout, Impossible> {
+/// Where something that may not go cannot be kept, [`steps`](crate::steps::steps) to this layout names it.
+pub fn place(
+    board: &Board,
+    counts: &Counts,
+    standing: &[Instance],
+    may_go: impl Fn(&Instance) -> bool,
+) -> Result<Layout, Impossible> {
     let wanted = resolve(board, counts)?;
     let places = board.slices();
     let mut best = None;
     let mut judge = |layout: Layout| {
-        let kept = |busy: bool| {
+        let kept = |free: bool| {
             let kept = standing
                 .iter()
-                .filter(|known| layout.0.contains(&known.slice) && known.in_use.is_idle() != busy);
+                .filter(|known| may_go(known) == free && layout.0.contains(&known.slice));
             kept.count()
         };
         let taken = layout.mask();
         let free = |place: &&Slice| taken.is_disjoint(place.placement.mask());
         let room = places.iter().filter(free).count();
-        let score = (kept(true), kept(false), room);
+        let score = (kept(false), kept(true), room);
         if best.as_ref().is_none_or(|(other, _)| *other < score) {
             best = Some((score, layout));
         }

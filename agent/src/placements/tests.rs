@@ -73,6 +73,10 @@ fn instances(layout: &Layout, used: &[bool]) -> Vec<Instance> {
         .collect()
 }
 
+fn is_idle(instance: &Instance) -> bool {
+    instance.in_use.is_idle()
+}
+
 /// How many instances in use stay, how many idle ones, and how many further slices could be made.
 fn score(board: &Board, standing: &[Instance], layout: &Layout) -> (usize, usize, usize) {
     let stays = |idle: bool| {
@@ -100,7 +104,7 @@ fn assert_best(known: &Known, wanted: &Counts, standing: &[Instance]) {
         .iter()
         .map(|layout| score(board, standing, layout))
         .max();
-    match place(board, wanted, standing) {
+    match place(board, wanted, standing, is_idle) {
         Ok(found) => {
             assert_eq!(board.check(&found), Ok(()));
             assert_eq!(counts(board, &found), *wanted);
@@ -162,7 +166,7 @@ fn places_are_chosen(#[case] standing: &str, #[case] wanted: &str, #[case] expec
     for name in wanted.split_whitespace() {
         *counts.entry(name.to_owned()).or_default() += 1;
     }
-    let found = place(&board, &counts, &standing).unwrap();
+    let found = place(&board, &counts, &standing, is_idle).unwrap();
     assert_eq!(found, testing::layout(&board, expected).unwrap());
 }
 
@@ -174,6 +178,6 @@ fn places_are_chosen(#[case] standing: &str, #[case] wanted: &str, #[case] expec
 #[case::no_engines(&[("1g.5gb+me", 1), ("7g.40gb", 1)], "too few media engines")]
 fn what_cannot_be_had_is_explained(#[case] wanted: &[(&str, u32)], #[case] words: &str) {
     let wanted = wanted.iter().map(|&(name, count)| (name.to_owned(), count));
-    let problem = place(&testing::a100_40gb(), &wanted.collect(), &[]).unwrap_err();
+    let problem = place(&testing::a100_40gb(), &wanted.collect(), &[], is_idle).unwrap_err();
     assert!(problem.to_string().contains(words), "{problem}");
 }

@@ -90,7 +90,7 @@ fn instances(gpu: &Gpu, counts: &Counts, standing: &Counts) -> Vec<String> {
     }));
     if !found.is_empty()
         && let Some(board) = &gpu.board
-        && let Err(impossible) = place(board, counts, &[])
+        && let Err(impossible) = place(board, counts, &[], |_| true)
     {
         found.push(format!("it cannot be applied: {impossible}"));
     }

@@ -52,8 +52,10 @@ pub fn plan(gpu: &Gpu, wanted: &Wanted, mode_only: bool) -> Result<Plan, Refusal
     let board = gpu.board.as_ref().ok_or_else(|| Refusal::MigUnsupported {
         product: gpu.product.clone(),
     })?;
-    let layout = place(board, counts, &gpu.instances)
-        .map_err(|impossible| Refusal::IllegalLayout(impossible.to_string()))?;
+    let layout = place(board, counts, &gpu.instances, |known| {
+        known.in_use.is_idle()
+    })
+    .map_err(|impossible| Refusal::IllegalLayout(impossible.to_string()))?;
     let mode_first = match gpu.mig_mode {
         MigMode::Unsupported | MigMode::Enabled => false,
         MigMode::Disabled | MigMode::PendingEnable => layout.0.is_empty(),

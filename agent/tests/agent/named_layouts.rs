@@ -156,7 +156,7 @@ fn board(board: &str, file: &File) -> Tally {
         .filter_map(|entries| Some(select(entries, &seen).ok()?[0].wanted))
         .filter(|wanted| match wanted {
             Wanted::Off => true,
-            Wanted::On(counts) => match place(kind, counts, &[]) {
+            Wanted::On(counts) => match place(kind, counts, &[], |_| true) {
                 Ok(_) => true,
                 // What is for any board is published for those that have the profile; there it must fit.
                 Err(Impossible::UnknownProfile { .. }) => false,

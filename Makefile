@@ -1,9 +1,9 @@
 # The two commands of the README are `make demo` and `make test`; the rest is for people who change Mica.
 CARGO ?= cargo
-.PHONY: help demo test lint fmt doc bench clean
+.PHONY: help demo test lint fmt bench bench-driver clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: ## Show Mica at work on simulated GPUs; ends by itself within two minutes (KEEP=1 leaves it running)
 	$(CARGO) build --release --locked --workspace --lib --bins
@@ -22,6 +22,10 @@ fmt: ## Format the source
 
 bench: ## Time the planner on clusters of many sizes, release build (BENCH_ARGS=FOLDER times instance files)
 	$(CARGO) run --release --locked -p mica-planner --example bench -- $(BENCH_ARGS)
+
+bench-driver: ## Time calls of the simulated driver while another process changes the node, release build
+	$(CARGO) build --release --locked -p nvml-sim --lib
+	$(CARGO) run --release --locked -p nvml-sim --example bench
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -113,12 +113,13 @@ fn a_node_made_anew_has_an_empty_log_that_goes_on() {
 /// is not whole.
 #[test]
 fn capability_files_are_repaired_by_whoever_comes_next() {
+    type Repair = fn(&Path, &Store);
     let (dir, node) = node();
     node.change_driver(|driver| driver.caps = 1).unwrap();
     let exists = |file: &str| dir.path().join(file).exists();
     let config = "dev/nvidia-caps/nvidia-cap1";
     assert!(exists(config));
-    let repairs: [(fn(&Path, &Store), u8); 2] = [
+    let repairs: [(Repair, u8); 2] = [
         (|dir, _| drop(Store::attach(dir, None).unwrap()), 1),
         (|_, node| assert!(change(node).is_ok()), 2),
     ];

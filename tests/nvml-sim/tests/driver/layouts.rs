@@ -120,12 +120,24 @@ fn no_graphics(name: &str, _: u32) -> bool {
     !name.contains("+gfx")
 }
 
+/// Every board with 8 slots that is fully sourced.
 #[rstest]
-#[case("a100-40gb", basic, (298, 19, 38, 12))]
-#[case("a100-40gb", double_memory, (723, 78, 78, 28))]
-#[case("a100-40gb", all, (2319, 239, 128, 44))]
-#[case("h100-sxm5-80gb", basic, (298, 19, 38, 12))]
-#[case("h200-141gb", double_memory, (723, 78, 78, 28))]
+fn layouts_of_eight_slots(
+    #[values(
+        "a100-40gb",
+        "a100-80gb",
+        "h100-sxm5-80gb",
+        "h100-nvl-94gb",
+        "h200-141gb"
+    )]
+    board: &str,
+) {
+    assert_eq!(count(board, basic), (298, 19, 38, 12));
+    assert_eq!(count(board, double_memory), (723, 78, 78, 28));
+    assert_eq!(count(board, all), (2319, 239, 128, 44));
+}
+
+#[rstest]
 #[case("a30-24gb", basic, (26, 5, 10, 4))]
 #[case("a30-24gb", all, (76, 17, 20, 8))]
 #[case("rtx-pro-6000-blackwell-96gb", basic, (26, 5, 10, 4))]
@@ -178,6 +190,30 @@ fn chosen_placements_as_listed(
         })
         .collect();
     assert_eq!(made, want);
+}
+
+/// Which id stands where does not follow from the id: the two maps.
+#[rstest]
+#[case(false, &[(19, [7, 8, 9, 10, 11, 12, 13].as_slice()), (15, &[3, 4, 5, 6]), (9, &[1, 2]), (0, &[0])])]
+#[case(true, &[(19, [11, 12, 13, 14, 7, 8, 9].as_slice()), (15, &[5, 6, 3, 4]), (9, &[2, 1]), (0, &[0])])]
+fn ids_of_placements(#[case] swapped_halves: bool, #[case] want: &[(u32, &[u32])]) {
+    let options = NodeOptions {
+        swapped_halves,
+        ..NodeOptions::default()
+    };
+    let rig = rig_with(&["a100-40gb"], true, &options);
+    let (client, gpu) = (&rig.client, rig.client.gpu(0).unwrap());
+    for &(profile, ids) in want {
+        let id_at = |(start, size)| {
+            let instance = client.create_at(gpu, profile, start, size).unwrap();
+            let (id, ..) = client.info(instance).unwrap();
+            client.destroy(instance).unwrap();
+            id
+        };
+        let places = client.placements(gpu, profile).unwrap();
+        let seen: Vec<_> = places.into_iter().map(id_at).collect();
+        assert_eq!(seen, ids, "profile {profile}");
+    }
 }
 
 #[test]

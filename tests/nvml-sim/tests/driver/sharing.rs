@@ -75,9 +75,9 @@ fn other_process() {
 }
 
 /// GPU instances with placement and compute instances, as the log tells and as the state is.
-type Instances = BTreeSet<(u32, u32, u32, Vec<u32>)>;
+pub(crate) type Instances = BTreeSet<(u32, u32, u32, Vec<u32>)>;
 
-fn replay(log: &[Event]) -> Instances {
+pub(crate) fn replay(log: &[Event]) -> Instances {
     let mut instances: Vec<(u32, u32, u32, Vec<u32>)> = Vec::new();
     for event in log.iter().filter(|event| event.result == 0) {
         let known = instances
@@ -92,11 +92,9 @@ fn replay(log: &[Event]) -> Instances {
             Action::CreateComputeInstance => known.unwrap().3.push(event.ci.unwrap()),
             Action::DestroyComputeInstance => known.unwrap().3.retain(|&ci| Some(ci) != event.ci),
             Action::DestroyGpuInstance => instances.retain(|instance| Some(instance.0) != event.gi),
-            Action::SetMigMode
-            | Action::Reset
-            | Action::Reload
-            | Action::Boot
-            | Action::Hold
+            Action::SetMigMode if event.activation != Some(0) => {}
+            Action::SetMigMode | Action::Reset | Action::Reload | Action::Boot => instances.clear(),
+            Action::Hold
             | Action::Release
             | Action::StartProcess
             | Action::StopProcess
@@ -106,7 +104,7 @@ fn replay(log: &[Event]) -> Instances {
     instances.into_iter().collect()
 }
 
-fn standing(gpu: &GpuView) -> Instances {
+pub(crate) fn standing(gpu: &GpuView) -> Instances {
     let compute = |instance: &nvml_sim::InstanceView| {
         instance
             .compute_instances

@@ -172,6 +172,19 @@ fn lists_as_nvidia_smi_does() {
         gpu.uuid
     );
     assert_eq!(said(&["-L"]), (devices, 0));
+    let nothing = "No compute instances found: Not Found\n".to_owned();
+    assert_eq!(said(&["mig", "-lci", "-gi", "1"]), (nothing, 6));
+    let (said, _) = said(&["mig", "-lgip", "-i", "0"]);
+    assert!(
+        said.contains("|   0  MIG 3g.20gb        9     1/2 "),
+        "{said}"
+    );
+}
+
+#[test]
+fn tables_as_nvidia_smi_prints_them() {
+    let rig = cut();
+    let said = |arguments: &[&str]| smi(&rig.node, arguments);
     let placements = "\
 GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1
 GPU  0 Profile ID 20 Placements: {0,1,2,3,4,5,6}:1
@@ -215,15 +228,6 @@ GPU  0 Profile ID  0 Placement : {0}:8
     assert_eq!(
         said(&["mig", "-lcip", "-gi", "2"]),
         (profiles.to_owned(), 0)
-    );
-    assert_eq!(
-        said(&["mig", "-lci", "-gi", "1"]),
-        ("No compute instances found: Not Found\n".to_owned(), 6)
-    );
-    let (said, _) = said(&["mig", "-lgip", "-i", "0"]);
-    assert!(
-        said.contains("|   0  MIG 3g.20gb        9     1/2 "),
-        "{said}"
     );
 }
 

@@ -3,6 +3,7 @@
 //! Options, words and exit codes are those of the real one, as far as they are public (docs/simulated-driver.md says which are
 //! known and which are guessed): scripts and MIG managers read them. Everything goes to standard output, as there.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -78,8 +79,10 @@ fn devices(gpus: Vec<GpuView>) -> Said {
     let (lost, gpus): (Vec<_>, Vec<_>) = gpus.into_iter().partition(|gpu| gpu.lost);
     let mut text = show::devices(&gpus);
     for gpu in &lost {
-        text += &format!(
-            "Unable to determine the device handle for GPU {}: GPU is lost. Reboot the system to recover this GPU\n",
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(
+            text,
+            "Unable to determine the device handle for GPU {}: GPU is lost. Reboot the system to recover this GPU",
             gpu.bus_id
         );
     }
@@ -89,10 +92,10 @@ fn devices(gpus: Vec<GpuView>) -> Said {
 /// Resets each GPU that can be; tells of those that cannot.
 fn reset(node: &Node, gpus: &[GpuView]) -> Result<Said> {
     let (mut text, mut failed, mut in_use) = (String::new(), String::new(), 0);
-    for gpu in gpus {
-        let why = match node.reset_gpu(gpu.index) {
+    for GpuView { index, bus_id, .. } in gpus {
+        let why = match node.reset_gpu(*index) {
             Ok(()) => {
-                text += &format!("GPU {} was successfully reset.\n", gpu.bus_id);
+                let _ = writeln!(text, "GPU {bus_id} was successfully reset.");
                 continue;
             }
             Err(NodeError::InUse(_)) => {
@@ -102,15 +105,17 @@ fn reset(node: &Node, gpus: &[GpuView]) -> Result<Said> {
             Err(NodeError::CannotReset(_)) => "Not Supported",
             Err(error) => return Err(error.into()),
         };
-        failed += &format!("  GPU {}: {why}\n", gpu.bus_id);
+        let _ = writeln!(failed, "  GPU {bus_id}: {why}");
     }
     if failed.is_empty() {
         return Ok((text + "All done.\n", 0));
     }
-    text += &format!("The following GPUs could not be reset:\n{failed}");
-    if in_use > 0 {
-        text += &others(in_use);
-    }
+    let others = if in_use > 0 {
+        others(in_use)
+    } else {
+        String::new()
+    };
+    let text = format!("{text}The following GPUs could not be reset:\n{failed}{others}");
     Ok((text, OTHER))
 }
 

@@ -125,3 +125,34 @@ pub(crate) fn free_compute_placements(
         .fold(0, |mask, (_, ci)| mask | ci.span().mask());
     places.filter(move |place| place.mask() & occupied == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On every board the other rules imply this one, so it takes a profile that no board has.
+    #[test]
+    fn a_profile_has_no_more_instances_than_it_allows() {
+        let board = Board::named("a100-40gb").unwrap();
+        let mut gpu: Gpu = bytemuck::Zeroable::zeroed();
+        let slices = board.profile(19).unwrap();
+        let few = Profile {
+            instances: 2,
+            ..slices.clone()
+        };
+        for (id, start) in [(7, 0), (8, 1)] {
+            assert!(remaining_capacity(&gpu, board, &few) > 0);
+            gpu.instances[id] = GpuInstance {
+                profile: 19,
+                start,
+                size: 1,
+                ..bytemuck::Zeroable::zeroed()
+            };
+        }
+        let place = Span { start: 2, size: 1 };
+        assert_eq!(remaining_capacity(&gpu, board, &few), 0);
+        assert!(!has_room(&gpu, board, &few, place));
+        assert_eq!(choose_placement(&gpu, board, &few), None);
+        assert!(has_room(&gpu, board, slices, place));
+    }
+}

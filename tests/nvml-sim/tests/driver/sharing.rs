@@ -74,7 +74,7 @@ fn other_process() {
     }
 }
 
-/// GPU instances with placement and compute instances, as the log tells and as the state is.
+/// GPU instances with placement and compute instances (in order), as the log tells and as the state is.
 pub(crate) type Instances = BTreeSet<(u32, u32, u32, Vec<u32>)>;
 
 pub(crate) fn replay(log: &[Event]) -> Instances {
@@ -89,7 +89,11 @@ pub(crate) fn replay(log: &[Event]) -> Instances {
                 assert!(known.is_none(), "created twice: {event:?}");
                 instances.push((event.gi.unwrap(), place.start, place.size, Vec::new()));
             }
-            Action::CreateComputeInstance => known.unwrap().3.push(event.ci.unwrap()),
+            Action::CreateComputeInstance => {
+                let computes = &mut known.unwrap().3;
+                computes.push(event.ci.unwrap());
+                computes.sort_unstable();
+            }
             Action::DestroyComputeInstance => known.unwrap().3.retain(|&ci| Some(ci) != event.ci),
             Action::DestroyGpuInstance => instances.retain(|instance| Some(instance.0) != event.gi),
             Action::SetMigMode if event.activation != Some(0) => {}

@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; the rest is for people who change Mica.
 CARGO ?= cargo
-.PHONY: help demo test lint fmt bench bench-driver clean
+.PHONY: help demo test lint fmt bench bench-agent bench-driver clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ bench: ## Time the planner on clusters of many sizes, release build (BENCH_ARGS=
 bench-driver: ## Time calls of the simulated driver while another process changes the node, release build
 	$(CARGO) build --release --locked -p nvml-sim --lib
 	$(CARGO) run --release --locked -p nvml-sim --example bench
+
+bench-agent: ## Time the agent on a simulated node, release build: a repartition, memory and CPU when idle
+	$(CARGO) bench --locked -p mica-agent --bench agent
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -28,13 +28,18 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(node: &SimNode, coordinator: &str) -> Self {
+        Self::polling(node, coordinator, "10ms")
+    }
+
+    /// One that reads the GPUs this often.
+    pub(crate) fn polling(node: &SimNode, coordinator: &str, interval: &str) -> Self {
         let file = |name: &str| node.directory.path().join(name);
         let (log, ready) = (file("log"), file("ready"));
         fs::remove_file(&ready).unwrap_or_default();
         let child = program()
             .args(["--log-format", "json", "run", "--node", "node-1"])
             .args(["--coordinator", coordinator, "--http", "127.0.0.1:0"])
-            .args(["--poll-interval", "10ms", "--nvml-library"])
+            .args(["--poll-interval", interval, "--nvml-library"])
             .arg(node.node.library())
             .arg("--state-dir")
             .arg(file("state"))
@@ -50,11 +55,16 @@ impl Running {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Waits until it serves, and gets a page from it.
-    pub(crate) fn get(&self, path: &str) -> String {
+    /// Waits until it serves; says where.
+    pub(crate) fn http(&self) -> String {
         wait_until("the agent serves", || self.ready.exists());
         let ready: Value = serde_json::from_slice(&fs::read(&self.ready).unwrap()).unwrap();
-        get(ready["http"].as_str().unwrap(), path)
+        ready["http"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until it serves, and gets a page from it.
+    pub(crate) fn get(&self, path: &str) -> String {
+        get(&self.http(), path)
     }
 
     /// Waits until it has been killed by somebody else.

@@ -26,6 +26,14 @@ pub(crate) fn raw(call: &'static str, run: impl FnOnce() -> nvmlReturn_t) -> Res
     })
 }
 
+/// Makes a call that is there to wait, so that it is not slow when it takes long.
+pub(crate) fn waiting(call: &'static str, run: impl FnOnce() -> nvmlReturn_t) -> Result<(), Error> {
+    match Code(run()) {
+        Code::SUCCESS => Ok(()),
+        code => Err(Error::Call { call, code }),
+    }
+}
+
 /// The function behind a field of `NvmlLib`. Fields, not methods: those panic when the library lacks the function.
 pub(crate) fn symbol<T: Copy, E>(call: &'static str, field: &Result<T, E>) -> Result<T, Error> {
     field

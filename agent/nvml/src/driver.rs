@@ -4,7 +4,8 @@ use mica_model::{Gpu, Slice};
 use nvml_wrapper::{Device, Nvml};
 
 use crate::{
-    Activity, Error, ModeChange, activity::Activities, boards::Boards, call::wrapped, change, gpus,
+    Activity, Code, Error, Hardware, ModeChange, activity::Activities, boards::Boards,
+    call::wrapped, change, gpus, hardware,
 };
 
 /// One open NVML. Used from one thread at a time; it may move between threads.
@@ -16,6 +17,8 @@ pub struct Driver {
     activities: Activities,
     /// By index, what a GPU was when it could last be read: a GPU that is lost keeps its name.
     seen: BTreeMap<u32, Gpu>,
+    /// By index, what a GPU that could not be read at the last time has answered.
+    codes: BTreeMap<u32, Code>,
 }
 
 /// Versions of the installed driver.
@@ -49,6 +52,7 @@ impl Driver {
             boards: Boards::default(),
             activities: Activities::default(),
             seen: BTreeMap::new(),
+            codes: BTreeMap::new(),
         })
     }
 
@@ -61,7 +65,12 @@ impl Driver {
             boards: self.boards.clone(),
             activities: Activities::default(),
             seen: self.seen.clone(),
+            codes: self.codes.clone(),
         }
+    }
+
+    pub(crate) fn nvml(&self) -> &Arc<Nvml> {
+        &self.nvml
     }
 
     /// Forgets what was measured of the instances of a GPU: somebody else has changed them, and ids are reused at once.
@@ -122,12 +131,28 @@ impl Driver {
                 ..gpu.clone()
             },
         );
+        let code = result.as_ref().err().and_then(Error::code);
+        match code {
+            Some(code) => self.codes.insert(index, code),
+            None => self.codes.remove(&index),
+        };
         match result {
             Err(error) if error.is_stale() => return Err(error),
             Err(error) => gpu.fault = Some(error.to_string()),
             Ok(()) => {}
         }
         Ok(gpu)
+    }
+
+    /// The code because of which the GPU at an index could not be read at the last time; `None` when it could, or NVML gave none.
+    #[must_use]
+    pub fn code_at(&self, index: u32) -> Option<Code> {
+        self.codes.get(&index).copied()
+    }
+
+    /// What the kind of the GPU and its place in the machine say about changes of its MIG mode.
+    pub fn hardware(&self, uuid: &str) -> Result<Hardware, Error> {
+        hardware::read(&device(&self.nvml, uuid)?)
     }
 
     /// Turns MIG mode of a GPU on. The GPU must be free of processes; on Ampere this resets it.
@@ -211,7 +236,7 @@ fn device<'nvml>(nvml: &'nvml Nvml, uuid: &str) -> Result<Device<'nvml>, Error> 
 }
 
 /// The GPU at this index.
-fn at(nvml: &Nvml, index: u32) -> Result<Device<'_>, Error> {
+pub(crate) fn at(nvml: &Nvml, index: u32) -> Result<Device<'_>, Error> {
     wrapped("nvmlDeviceGetHandleByIndex_v2", || {
         nvml.device_by_index(index)
     })

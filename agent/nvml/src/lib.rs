@@ -2,7 +2,7 @@
 //!
 //! [`Driver`] is one open NVML. It reads [`mica_model::Gpu`]s and makes and destroys GPU instances and compute instances. This is
 //! the product's only crate with `unsafe`: `nvml-wrapper` covers loading, enumeration, MIG mode, memory and GPM; the calls on
-//! instances, placements and process lists are made through `nvml-wrapper-sys`, in `raw`.
+//! instances, placements, process lists and events are made through `nvml-wrapper-sys`, in `raw`.
 //!
 //! - **Nothing is taken from tables.** Profiles, their names and placements are what the driver reports.
 //! - **No handle survives a call.** Handles die with instance, mode change and reset, and the driver reuses them; every operation
@@ -24,7 +24,9 @@ mod change;
 mod code;
 mod driver;
 mod error;
+mod events;
 mod gpus;
+mod hardware;
 mod instances;
 mod raw;
 
@@ -33,3 +35,5 @@ pub use change::ModeChange;
 pub use code::Code;
 pub use driver::{Driver, Versions};
 pub use error::Error;
+pub use events::{Event, EventKind, Events};
+pub use hardware::Hardware;

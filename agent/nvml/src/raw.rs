@@ -1,6 +1,6 @@
 #![expect(
     unsafe_code,
-    reason = "nvml-wrapper has no safe calls for instances, placements and exact process lists"
+    reason = "nvml-wrapper has no safe calls for instances, placements, exact process lists and events of instances"
 )]
 //! The calls that `nvml-wrapper` lacks or gets wrong. All of the crate's `unsafe` is below.
 //!
@@ -13,6 +13,7 @@
 //! - *out pointers*: they point to live locals of the very types of NVIDIA's header, or to buffers whose length is passed with them.
 
 mod compute_instance;
+mod events;
 mod gpm;
 mod gpu_instance;
 mod mig_device;
@@ -20,6 +21,7 @@ mod processes;
 mod profiles;
 
 pub(crate) use compute_instance::ComputeProfile;
+pub(crate) use events::EventSet;
 pub(crate) use gpm::StoredSample;
 pub(crate) use gpu_instance::{GpuInstance, GpuInstanceInfo};
 pub(crate) use mig_device::ids;

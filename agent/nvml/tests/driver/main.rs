@@ -5,6 +5,8 @@ mod activity;
 #[cfg(test)]
 mod boards;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod layouts;

@@ -51,7 +51,7 @@ const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
 async fn main() {
     let node = SimNode::new(&GpuSpec::many(BOARD, GPUS, true));
     let mut coordinator = Coordinator::start([]).await;
-    let agent = Running::polling(&node, &coordinator.url, "1s");
+    let agent = Running::with(&node, &coordinator.url, &["--poll-interval", "1s"]);
     let mut stream = coordinator.accept().await;
     let gpus = stream.report().await.to_gpus().unwrap();
     repartitions(&node, &mut stream, &gpus).await;

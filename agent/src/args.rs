@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 
+mod care;
 mod verbs;
 
+pub use care::{CareArgs, ProcArgs};
 pub use verbs::{ApplyArgs, AssertArgs, ConfigArgs, ExportArgs, FileFormat};
 
 /// What the program ends with; the same for all commands.
@@ -132,6 +134,9 @@ pub struct RunArgs {
     /// Time between two reads of the GPUs, e.g. 1s or 500ms
     #[arg(long, env = "MICA_AGENT_POLL_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub poll_interval: Duration,
+    /// What is done about GPUs that are sick or whose MIG mode is pending
+    #[command(flatten)]
+    pub care: CareArgs,
     /// File to write {"http": "ADDRESS"} to once the agent serves; for scripts
     #[arg(long, env = "MICA_AGENT_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -164,6 +169,9 @@ pub struct InspectArgs {
     /// The NVML library
     #[command(flatten)]
     pub nvml: NvmlArgs,
+    /// Where processes are seen
+    #[command(flatten)]
+    pub proc: ProcArgs,
     /// Tables for people, or JSON
     #[arg(short, long, env = "MICA_AGENT_OUTPUT", default_value = "text")]
     pub output: OutputFormat,

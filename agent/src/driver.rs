@@ -28,13 +28,17 @@ use mica_nvml::Driver;
 use mica_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{generation::Newest, inventory::Inventory, journal::Journal, metrics::DriverMetrics};
+use crate::{
+    generation::Newest, health::Ignored, holders::Processes, inventory::Inventory,
+    journal::Journal, metrics::DriverMetrics, mig_mode::View, reset, sentinel::Sentinel,
+};
 
+mod events;
 mod pulse;
 mod thread;
 mod work;
 
-pub use pulse::Pulse;
+pub use pulse::{Pulse, Silent};
 use thread::Thread;
 
 /// What the thread works with.
@@ -52,6 +56,19 @@ pub struct Settings {
     pub metrics: DriverMetrics,
 }
 
+/// What is done about GPUs that are sick, or whose MIG mode is pending.
+#[derive(Debug)]
+pub struct Care {
+    /// Where it is seen who holds a GPU.
+    pub processes: Processes,
+    /// XIDs that make no GPU sick.
+    pub ignored: Ignored,
+    /// The program that resets a GPU; `None` when none is to be reset.
+    pub nvidia_smi: Option<OsString>,
+    /// Where a reboot of the node is asked for, when it is.
+    pub sentinel: Option<Sentinel>,
+}
+
 /// What the thread is told.
 #[derive(Debug)]
 enum Command {
@@ -59,6 +76,10 @@ enum Command {
     Execute(v1::Desired),
     /// The work on a GPU has ended.
     Done(Box<work::Done>),
+    /// The driver has told of something.
+    Event(mica_nvml::Event),
+    /// The reset of a GPU has ended.
+    Reset(Result<(), reset::Error>),
     /// End.
     Stop,
 }
@@ -113,6 +134,7 @@ pub struct Ended;
 /// Outcomes come on the channel, each after the inventory that shows what it led to.
 pub async fn start(
     settings: Settings,
+    care: Care,
 ) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<v1::Outcome>)> {
     let (commands, received) = commands::channel();
     let (outcomes, ended_layouts) = mpsc::unbounded_channel();
@@ -131,7 +153,7 @@ pub async fn start(
     let thread = std::thread::Builder::new()
         .name("nvml".to_owned())
         .spawn(move || {
-            match Thread::open(settings, channels) {
+            match Thread::open(settings, care, channels) {
                 Ok((thread, inventory)) => {
                     if ready.send(Ok(inventory)).is_ok() {
                         thread.run();
@@ -180,8 +202,21 @@ impl Handle {
     }
 }
 
-/// Opens NVML and reads everything once, for `inspect`.
-pub fn look(library: &std::ffi::OsStr) -> Result<Inventory, mica_nvml::Error> {
+/// Opens NVML and reads everything once, and who holds each GPU, for `inspect`.
+pub fn look(
+    library: &std::ffi::OsStr,
+    processes: &Processes,
+) -> Result<Inventory, mica_nvml::Error> {
     let mut driver = Driver::open(library)?;
-    thread::read(&mut driver, &BTreeMap::new(), || {})
+    let mut inventory = thread::read(&mut driver, &BTreeMap::new(), |_| {})?;
+    thread::name_holders(&driver, processes, inventory.gpus.iter_mut());
+    for gpu in &mut inventory.gpus {
+        let hardware = driver.hardware(&gpu.uuid);
+        let view = View {
+            resetless: hardware.is_ok_and(|known| known.resetless),
+            ..View::of(gpu)
+        };
+        gpu.waits_for = view.waits_for();
+    }
+    Ok(inventory)
 }

@@ -18,12 +18,14 @@ use crate::{
     steps::{self, Step},
 };
 
+mod ask;
 mod back;
 mod look;
 mod mode;
 mod read;
 mod recover;
 
+pub use ask::ask;
 pub use mode::switch;
 pub use recover::{Recovered, recover};
 

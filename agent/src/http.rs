@@ -50,7 +50,10 @@ pub fn router(sources: Sources) -> Router {
 
 async fn metrics(State(sources): State<Sources>) -> Response {
     let inventory = sources.orders.inventory().borrow().clone();
-    match sources.metrics.text(&inventory) {
+    match sources
+        .metrics
+        .text(&inventory, &sources.orders.pulse().all())
+    {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -77,11 +80,11 @@ async fn readyz(State(sources): State<Sources>) -> Response {
 
 /// Who does not come back from NVML.
 fn hanging(sources: &Sources) -> Option<String> {
-    let (who, silent) = sources.orders.pulse().slowest()?;
-    (silent >= sources.hung).then(|| {
-        let silent = silent.as_secs();
+    let slowest = sources.orders.pulse().slowest()?;
+    (slowest.silent >= sources.hung).then(|| {
+        let silent = slowest.silent.as_secs();
         format!(
-            "NVML, {who}: neither a GPU read nor a step finished for {silent} s: a call hangs, or many are slow\n"
+            "NVML, {slowest}: neither a GPU read nor a step finished for {silent} s: a call hangs, or many are slow\n"
         )
     })
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use mica_model::{Gpu, Instance, MigMode, Placement, Use};
-use serde::Serialize;
+use mica_model::{Gpu, Holder, Instance, MigMode, Placement, Use, WaitsFor};
+use serde::{Serialize, Serializer};
 
 use crate::inventory::Inventory;
 
@@ -37,6 +37,11 @@ pub struct GpuDocument {
     pub slots_used: u32,
     /// Processes on the GPU outside any instance.
     pub pids: Vec<u32>,
+    /// Processes that have the device node of the GPU open, those that compute on it included.
+    #[serde(serialize_with = "holders")]
+    pub holders: Vec<Holder>,
+    /// What a pending MIG mode waits for: `release`, `reset` or `reboot`.
+    pub waits_for: Option<WaitsFor>,
     /// Why the GPU cannot be read or used now.
     pub fault: Option<String>,
     /// What it can be cut into.
@@ -107,6 +112,8 @@ impl From<&Gpu> for GpuDocument {
             slots: gpu.board.as_ref().map(|board| board.slots),
             slots_used: gpu.layout().mask().count(),
             pids: gpu.pids.clone(),
+            holders: gpu.holders.clone(),
+            waits_for: gpu.waits_for,
             fault: gpu.fault.clone(),
             profiles: profiles
                 .map(|profile| ProfileDocument {
@@ -196,10 +203,19 @@ fn gpu_row(gpu: &GpuDocument) -> [String; 7] {
         || "-".to_owned(),
         |slots| format!("{}/{slots}", gpu.slots_used),
     );
-    let state = match (&gpu.fault, &*gpu.pids) {
-        (Some(fault), _) => fault.clone(),
-        (None, []) => "ok".to_owned(),
-        (None, pids) => format!("used by {}", pids_text(pids)),
+    let state = match (&gpu.fault, gpu.waits_for, &*gpu.pids) {
+        (Some(fault), _, _) => fault.clone(),
+        (None, Some(waits_for), _) => {
+            let holders: Vec<_> = gpu.holders.iter().map(Holder::to_string).collect();
+            let held = if holders.is_empty() {
+                String::new()
+            } else {
+                format!(": held by {}", holders.join(", "))
+            };
+            format!("waits for {}{held}", waits_for.as_str())
+        }
+        (None, None, []) => "ok".to_owned(),
+        (None, None, pids) => format!("used by {}", pids_text(pids)),
     };
     [
         gpu.index.to_string(),
@@ -235,6 +251,18 @@ fn instance_row(gpu: &GpuDocument, instance: &InstanceDocument) -> [String; 8] {
         in_use,
         instance.uuid.clone().unwrap_or_else(|| "-".to_owned()),
     ]
+}
+
+/// In the field names of this document.
+fn holders<S: Serializer>(holders: &[Holder], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(holders.iter().map(|holder| {
+        serde_json::json!({
+            "pid": holder.pid,
+            "command": holder.command,
+            "pod_uid": holder.pod_uid,
+            "container_id": holder.container_id,
+        })
+    }))
 }
 
 fn pids_text(pids: &[u32]) -> String {

@@ -32,6 +32,12 @@ pub struct Record {
     /// What was begun and has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<Work>,
+    /// Whether MIG mode was on when that was last seen: from Hopper on a reboot switches it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig: Option<bool>,
+    /// Why only a reboot helps, which holds for the boot in which it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<String>,
 }
 
 /// A layout in the making.
@@ -146,9 +152,8 @@ impl GpuJournal {
         };
         self.write(
             Record {
-                layout: self.record.layout.clone(),
                 work: Some(work),
-                boot: self.boot.clone(),
+                ..self.now()
             },
             Sync::Disk,
         )
@@ -172,14 +177,44 @@ impl GpuJournal {
     pub fn end(&mut self, stands: Option<&Layout>) -> Result<(), Error> {
         let layout = stands.cloned().or_else(|| self.record.layout.clone());
         let record = Record {
-            boot: self.boot.clone(),
             layout,
             work: None,
+            ..self.now()
         };
         if record == self.record {
             return Ok(());
         }
         self.write(record, Sync::Disk)
+    }
+
+    /// Says whether MIG mode is on, where that is settled, and why only a reboot helps. Not while work is under way, nor before what a
+    /// former boot left has been made again.
+    pub fn note(&mut self, mig: Option<bool>, reboot: Option<&str>) -> Result<(), Error> {
+        let record = Record {
+            mig: mig.or(self.record.mig),
+            reboot: reboot.map(str::to_owned),
+            ..self.now()
+        };
+        if record == self.record {
+            return Ok(());
+        }
+        self.write(record, Sync::Disk)
+    }
+
+    /// Why only a reboot helps; `None` when nothing does or the machine was rebooted since.
+    #[must_use]
+    pub fn reboot(&self) -> Option<&str> {
+        let reboot = self.record.reboot.as_deref();
+        reboot.filter(|_| self.record.boot == self.boot)
+    }
+
+    /// The record as of this boot.
+    fn now(&self) -> Record {
+        Record {
+            boot: self.boot.clone(),
+            reboot: self.reboot().map(str::to_owned),
+            ..self.record.clone()
+        }
     }
 
     fn write(&mut self, record: Record, sync: Sync) -> Result<(), Error> {
@@ -235,6 +270,27 @@ mod tests {
         assert_eq!(after.record().layout, Some(layout(&[0, 1])));
         assert_eq!(after.record().work, None);
         assert_eq!(journal.of("GPU-2").unwrap().record(), &Record::default());
+    }
+
+    #[test]
+    fn mode_and_need_of_a_reboot_outlive_the_agent_and_the_need_ends_with_the_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), "boot-1").unwrap();
+        let mut gpu = journal.of("GPU-1").unwrap();
+        gpu.note(Some(true), Some("no reset")).unwrap();
+        gpu.begin(Generation(1), &layout(&[0]), &layout(&[]))
+            .unwrap();
+        gpu.end(None).unwrap();
+        gpu.note(None, gpu.reboot().map(str::to_owned).as_deref())
+            .unwrap();
+        let successor = journal.of("GPU-1").unwrap();
+        assert_eq!(successor.reboot(), Some("no reset"));
+        assert_eq!(successor.record().mig, Some(true), "not known: as before");
+        let journal = Journal::open(directory.path(), "boot-2").unwrap();
+        let mut after = journal.of("GPU-1").unwrap();
+        assert_eq!((after.reboot(), after.record().mig), (None, Some(true)));
+        after.end(None).unwrap();
+        assert_eq!(after.record().reboot, None);
     }
 
     #[test]

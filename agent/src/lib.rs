@@ -14,23 +14,30 @@
 //! - [`driver`] is the one thread that calls NVML; [`generation`] keeps what it may not execute again over restarts.
 //! - [`verbs`] are export, assert and apply, for people and scripts; [`mig_parted`] is the file format they read and write, and
 //!   [`placements`] finds where slices stand of which it says only how many.
+//! - [`mig_mode`] and [`health`] say where a GPU stands between modes and between sick and well; [`holders`] who holds it; [`reset`](mod@reset)
+//!   and [`sentinel`] are what helps.
 //! - [`uplink`] is the stream to the coordinator; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
 
 pub mod args;
 pub mod driver;
 pub mod execute;
 pub mod generation;
+pub mod health;
+pub mod holders;
 pub mod http;
 pub mod inspect;
 pub mod inventory;
 pub mod journal;
 pub mod logs;
 pub mod metrics;
+pub mod mig_mode;
 pub mod mig_parted;
 pub mod outcome;
 pub mod output;
 pub mod placements;
+pub mod reset;
 pub mod run;
+pub mod sentinel;
 pub mod steps;
 pub mod uplink;
 pub mod verbs;
@@ -63,8 +70,9 @@ fn serve(args: Box<RunArgs>) -> anyhow::Result<()> {
         .block_on(run::run(args))
 }
 
-fn inspect(InspectArgs { nvml, output }: &InspectArgs) -> anyhow::Result<()> {
-    let document = inspect::Document::from(&driver::look(&nvml.nvml_library)?);
+fn inspect(InspectArgs { nvml, proc, output }: &InspectArgs) -> anyhow::Result<()> {
+    let processes = holders::Processes::below(proc.proc.clone());
+    let document = inspect::Document::from(&driver::look(&nvml.nvml_library, &processes)?);
     let text = match output {
         OutputFormat::Text => document.text(),
         OutputFormat::Json => document.json()?,

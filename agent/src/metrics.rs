@@ -6,12 +6,20 @@
 use std::collections::HashMap;
 
 use mica_model::Gpu;
+use mica_nvml::EventKind;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
     core::Collector,
 };
 
-use crate::{execute::Taken, inventory::Inventory, outcome::Ending};
+use crate::{
+    driver::Silent,
+    execute::Taken,
+    health::{self, Verdict},
+    inventory::Inventory,
+    outcome::Ending,
+    reset,
+};
 
 mod present;
 
@@ -50,9 +58,9 @@ impl Metrics {
         })
     }
 
-    /// The text of a scrape.
-    pub fn text(&self, inventory: &Inventory) -> Result<String, Error> {
-        self.present.set(inventory);
+    /// The text of a scrape. `silent` are the threads that call NVML.
+    pub fn text(&self, inventory: &Inventory, silent: &[Silent]) -> Result<String, Error> {
+        self.present.set(inventory, silent);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -97,6 +105,8 @@ pub struct DriverMetrics {
     layouts: IntCounterVec,
     steps: HistogramVec,
     failures: IntCounterVec,
+    events: IntCounterVec,
+    resets: IntCounterVec,
 }
 
 impl DriverMetrics {
@@ -128,7 +138,45 @@ impl DriverMetrics {
                     &names(["step", "code"]),
                 )?,
             )?,
+            events: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "gpu_events_total",
+                        "Errors that the driver told of, by kind, number of the XID, and what they came to: ignored, noted or withdrawn.",
+                    ),
+                    &names(["event", "xid", "result"]),
+                )?,
+            )?,
+            resets: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "gpu_resets_total",
+                        "Resets of the GPU by the agent, by result: done, failed or impossible.",
+                    ),
+                    &names(["result"]),
+                )?,
+            )?,
         })
+    }
+
+    /// Counts an event.
+    pub fn event(&self, gpu: &GpuLabels, kind: EventKind, verdict: Verdict) {
+        let (event, xid) = health::labels(kind);
+        self.events
+            .with_label_values(&gpu.and([event, &*xid, verdict.as_str()]))
+            .inc();
+    }
+
+    /// Counts a reset.
+    pub fn reset(&self, gpu: &GpuLabels, result: &Result<(), reset::Error>) {
+        let result = match result {
+            Ok(()) => "done",
+            Err(reset::Error::Failed(_)) => "failed",
+            Err(reset::Error::Impossible(_)) => "impossible",
+        };
+        self.resets.with_label_values(&gpu.and([result])).inc();
     }
 
     /// Counts a step.

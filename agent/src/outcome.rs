@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mica_model::{Generation, MigMode, Placement, Use};
+use mica_model::{Generation, Holder, MigMode, Placement, Use};
 use mica_nvml::Code;
 use mica_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -34,11 +34,14 @@ pub enum Refusal {
         product: String,
     },
     /// MIG mode is off and cannot be enabled while processes hold the GPU.
-    #[error("MIG mode is off and cannot be enabled while {} on the GPU; it is tried again with the next layout", Pids(.0))]
-    MigModeHeld(Vec<u32>),
+    #[error("MIG mode is off and cannot be enabled while the GPU is held by {}: stop what holds it", Holders(.0))]
+    MigModeHeld(Vec<Holder>),
     /// A change of MIG mode waits for a reset.
     #[error("MIG mode is {}: reset the GPU or reboot the node", .0.as_str())]
     ResetRequired(MigMode),
+    /// A change of MIG mode waits for a reboot; why no less will do.
+    #[error("MIG mode changes only when the node is rebooted: {0}")]
+    RebootRequired(String),
     /// The GPU cannot be read or used now.
     #[error("the GPU cannot be used: {0}")]
     Faulted(String),
@@ -83,6 +86,16 @@ impl fmt::Display for Listed<'_> {
             write!(f, "{separator}{busy}")?;
         }
         Ok(())
+    }
+}
+
+/// `nv-hostengine (pid 7), pid 8`.
+struct Holders<'a>(&'a [Holder]);
+
+impl fmt::Display for Holders<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holders: Vec<_> = self.0.iter().map(Holder::to_string).collect();
+        f.write_str(&holders.join(", "))
     }
 }
 
@@ -230,7 +243,9 @@ impl From<&Refusal> for v1::Refusal {
             Refusal::UnknownGpu(_) => v1::RefusalReason::UnknownGpu,
             Refusal::MigUnsupported { .. } => v1::RefusalReason::MigUnsupported,
             Refusal::MigModeHeld(_) => v1::RefusalReason::MigModeHeld,
-            Refusal::ResetRequired(_) => v1::RefusalReason::ResetRequired,
+            Refusal::ResetRequired(_) | Refusal::RebootRequired(_) => {
+                v1::RefusalReason::ResetRequired
+            }
             Refusal::Faulted(_) => v1::RefusalReason::Faulted,
         };
         Self {

@@ -39,6 +39,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         state: StateArgs { state_dir, boot_id },
         http: address,
         poll_interval,
+        care,
         ready_file,
         insecure: _,
         tls_ca: _,
@@ -58,7 +59,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         journal: Journal::open(&state_dir, &boot(&boot_id)?)?,
         metrics: metrics.driver.clone(),
     };
-    let (mut thread, outcomes) = driver::start(settings).await?;
+    let (mut thread, outcomes) = driver::start(settings, care.into()).await?;
     let uplink = Uplink {
         endpoint,
         node,
@@ -67,6 +68,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         metrics: metrics.uplink.clone(),
     };
     let orders = thread.orders();
+    let pulse = orders.pulse().clone();
     let address = listener.local_addr()?;
     let web = axum::serve(listener, http::router(http::Sources::new(metrics, orders)));
     info!(http = %address, "serving /metrics, /livez and /readyz");
@@ -78,6 +80,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         _ = interrupt.recv() => Ok(()),
         ended = uplink.run() => Err(ended.into()),
         () = thread.ended() => Err(driver::Ended.into()),
+        () = pulse.watch() => Ok(()),
         served = async { web.await } => served.context("the HTTP server ended"),
     };
     info!("stopping: the GPU that is worked on is finished first");

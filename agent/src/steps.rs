@@ -1,6 +1,6 @@
 //! The way of one GPU from what is there to what is wanted. Pure: no driver, no clock.
 
-use mica_model::{Board, Gpu, Instance, Layout, MigMode, Slice};
+use mica_model::{Board, Gpu, Holder, Instance, Layout, MigMode, Slice};
 
 use crate::outcome::{Busy, Refusal, StepKind};
 
@@ -160,10 +160,15 @@ fn check(actual: &Gpu, desired: &Layout) -> Result<(), Refusal> {
         pending @ MigMode::PendingDisable => Err(Refusal::ResetRequired(pending)),
         // A mode that is pending because somebody held the GPU comes into force when it is asked for again.
         MigMode::Disabled | MigMode::PendingEnable if !actual.pids.is_empty() => {
-            Err(Refusal::MigModeHeld(actual.pids.clone()))
+            Err(mode_held(actual))
         }
         MigMode::Disabled | MigMode::PendingEnable | MigMode::Enabled => Ok(()),
     }
+}
+
+fn mode_held(actual: &Gpu) -> Refusal {
+    let holders = actual.pids.iter().copied().map(Holder::process);
+    Refusal::MigModeHeld(holders.collect())
 }
 
 fn is_on(mode: MigMode) -> bool {

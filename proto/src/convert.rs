@@ -11,6 +11,8 @@ use mica_model::{
 
 use crate::v1;
 
+mod holder;
+
 /// A message that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -90,6 +92,11 @@ impl TryFrom<v1::Placement> for Placement {
         }
         Ok(placement)
     }
+}
+
+/// A text of the wire that may be missing, which it says by being empty.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn placement(wire: Option<v1::Placement>, field: &'static str) -> Result<Placement, Invalid> {
@@ -256,6 +263,7 @@ impl From<Instance> for v1::Instance {
             memory_used_bytes: instance.memory_used_bytes,
             memory_total_bytes: instance.memory_total_bytes,
             use_unknown,
+            fault: instance.fault.unwrap_or_default(),
         }
     }
 }
@@ -282,6 +290,7 @@ impl TryFrom<v1::Instance> for Instance {
             in_use,
             memory_used_bytes: wire.memory_used_bytes,
             memory_total_bytes: wire.memory_total_bytes,
+            fault: given(wire.fault),
         })
     }
 }
@@ -312,6 +321,8 @@ impl v1::Report {
                 instances: gpu.instances.iter().cloned().map(Into::into).collect(),
                 pids: gpu.pids.clone(),
                 fault: gpu.fault.clone().unwrap_or_default(),
+                holders: gpu.holders.iter().cloned().map(Into::into).collect(),
+                waits_for: holder::waits_for(gpu.waits_for).into(),
             });
         }
         let boards = boards
@@ -372,7 +383,9 @@ fn unpack_gpu(wire: &v1::Gpu, boards: &[Arc<Board>]) -> Result<Gpu, Invalid> {
             .map(Instance::try_from)
             .collect::<Result<_, _>>()?,
         pids: wire.pids.clone(),
-        fault: (!wire.fault.is_empty()).then(|| wire.fault.clone()),
+        holders: wire.holders.iter().cloned().map(Into::into).collect(),
+        waits_for: holder::read_waits_for(wire.waits_for)?,
+        fault: given(wire.fault.clone()),
     })
 }
 
@@ -420,6 +433,7 @@ mod tests {
                     in_use: Use::Processes(vec![7, 8]),
                     memory_used_bytes: 1,
                     memory_total_bytes: 2,
+                    fault: Some("XID 94".to_owned()),
                 },
                 Instance {
                     gi: 1,
@@ -431,9 +445,17 @@ mod tests {
                     in_use: Use::Unknown("silent".to_owned()),
                     memory_used_bytes: 0,
                     memory_total_bytes: 0,
+                    fault: None,
                 },
             ],
             pids: Vec::new(),
+            holders: vec![mica_model::Holder {
+                pid: 9,
+                command: "nv-hostengine".to_owned(),
+                pod_uid: Some("8f".to_owned()),
+                container_id: None,
+            }],
+            waits_for: Some(mica_model::WaitsFor::Release),
             fault: None,
         }
     }
@@ -463,6 +485,7 @@ mod tests {
         assert_eq!(broken(|gpu| gpu.uuid.clear()), "gpus.uuid");
         assert_eq!(broken(|gpu| gpu.board = 7), "gpus.board");
         assert_eq!(broken(|gpu| gpu.mig_mode = 99), "gpus.mig_mode");
+        assert_eq!(broken(|gpu| gpu.waits_for = 99), "gpus.waits_for");
         assert_eq!(
             broken(|gpu| gpu.instances[0].placement = None),
             "gpus.instances.placement"

@@ -21,6 +21,8 @@ pub(crate) fn unseen(index: u32) -> Gpu {
         board: None,
         instances: Vec::new(),
         pids: Vec::new(),
+        holders: Vec::new(),
+        waits_for: None,
         fault: None,
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn read(device: &Device<'_>, known: &mut Known) -> Result<Vec<Instanc
                     in_use: Use::Idle,
                     memory_used_bytes: 0,
                     memory_total_bytes: total,
+                    fault: None,
                 };
                 if parts.is_empty() {
                     whole.in_use = use_without_compute_instance(device, info.id);

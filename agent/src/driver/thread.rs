@@ -17,15 +17,22 @@ use tokio::sync::{mpsc::UnboundedSender, watch};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Command, Pulse, Settings,
+    Care, Command, Pulse, Settings,
+    events::Listener,
     pulse::Beat,
     work::{self, Job, Tools},
 };
 use crate::{inventory::Inventory, metrics::GpuLabels};
 
+mod care;
 mod layouts;
+mod reset;
+mod tend;
 
+use care::Patients;
+pub(super) use care::name_holders;
 use layouts::Layouts;
+use reset::Reset;
 
 /// How the thread and the others speak.
 pub(super) struct Channels {
@@ -50,25 +57,40 @@ pub(super) struct Thread {
     busy: BTreeSet<String>,
     /// GPUs that are not where their journal says they belong, and could not be brought there yet.
     owing: BTreeSet<String>,
-    /// Whether NVML was lost, so that instances may be gone.
-    reloaded: bool,
+    /// GPUs that were started anew, so that instances are gone.
+    anew: BTreeSet<String>,
     layouts: Layouts,
+    /// Sick GPUs, and those whose MIG mode is pending.
+    patients: Patients,
+    reset: Reset,
+    /// Waits for events of the driver; `None` when it has not been started yet, or has let go of NVML.
+    listener: Option<Listener>,
+    /// When it was last started.
+    listens_since: Option<Instant>,
 }
 
 impl Thread {
     /// Opens NVML and reads the node. Work that a predecessor left is finished or undone.
     pub(super) fn open(
         settings: Settings,
+        care: Care,
         channels: Channels,
     ) -> anyhow::Result<(Self, watch::Receiver<Arc<Inventory>>)> {
         let mut driver = Driver::open(&settings.library)?;
-        let beat = channels.pulse.begin("the node");
-        let found = read(&mut driver, &BTreeMap::new(), || {})?;
+        let beat = channels.pulse.begin("node");
+        let found = read(&mut driver, &BTreeMap::new(), |index| {
+            beat.at(&gpu_at(index));
+        })?;
         found.tell_faults(&Inventory {
             gpus: Vec::new(),
             ..found.clone()
         });
         let owing = recover_all(&settings, &channels, &driver, &found.gpus)?;
+        let mut patients = Patients::new(care);
+        for gpu in &found.gpus {
+            let journal = settings.journal.of(&gpu.uuid)?;
+            patients.known(&gpu.uuid).no_reset = journal.reboot().map(str::to_owned);
+        }
         let (inventory, watched) = watch::channel(Arc::new(found));
         let mut thread = Self {
             settings,
@@ -78,8 +100,12 @@ impl Thread {
             beat,
             busy: BTreeSet::new(),
             owing,
-            reloaded: false,
+            anew: BTreeSet::new(),
             layouts: Layouts::default(),
+            patients,
+            reset: Reset::None,
+            listener: None,
+            listens_since: None,
         };
         let newest = thread.settings.newest.get();
         thread.update(|inventory| (inventory.seen, inventory.finished) = (newest, newest));
@@ -103,10 +129,13 @@ impl Thread {
             match self.channels.commands.recv_timeout(wait) {
                 Ok(Command::Execute(desired)) if !self.stopping() => self.execute(&desired),
                 Ok(Command::Done(done)) => self.done(*done),
+                Ok(Command::Event(event)) => self.heard(&event),
+                Ok(Command::Reset(result)) => self.reset_ended(result),
                 Ok(Command::Execute(_) | Command::Stop) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.stopping() && self.busy.is_empty() {
+            self.go_on_with_reset();
+            if self.stopping() && self.busy.is_empty() && !self.reset.is_under_way() {
                 return;
             }
         }
@@ -138,13 +167,14 @@ impl Thread {
 
     /// Reads one GPU and publishes what is new. The next poll sees to what cannot be read.
     fn refresh(&mut self, uuid: &str) {
-        let read = self.driver.as_mut().map(|driver| {
-            driver.forget_activity(uuid);
-            driver.gpu(uuid)
-        });
-        let Some(Ok(read)) = read else {
+        let Some(driver) = &mut self.driver else {
             return self.poll();
         };
+        driver.forget_activity(uuid);
+        let Ok(mut read) = driver.gpu(uuid) else {
+            return self.poll();
+        };
+        self.patients.complete(driver, [&mut read]);
         self.update(|inventory| {
             // Ids are reused at once: what was measured may be of another instance.
             inventory.activity.retain(|(gpu, _), _| gpu != uuid);
@@ -159,8 +189,7 @@ impl Thread {
 
     /// Reads the node and publishes what is new. Opens NVML again when it was lost.
     fn poll(&mut self) {
-        if self.driver.is_none() && !self.busy.is_empty() {
-            // NVML begins anew only when the last user of the stale one has let go.
+        if self.driver.is_none() && !self.may_open() {
             return self.beat.beat();
         }
         match self.read_all() {
@@ -176,6 +205,8 @@ impl Thread {
                     };
                 });
                 self.settle();
+                self.tend();
+                self.listen();
             }
             Err(error) => {
                 let fault = format!("NVML cannot be read: {error}");
@@ -200,31 +231,56 @@ impl Thread {
             Some(driver) => driver,
             None => Driver::open(&self.settings.library)?,
         };
-        let read = read(&mut driver, &busy, || self.beat.beat());
-        // A stale NVML is dropped here and opened again by the next poll.
-        if read.as_ref().is_err_and(Error::is_stale) {
-            self.reloaded = true;
-        } else {
-            self.driver = Some(driver);
-        }
-        read
+        let read = read(&mut driver, &busy, |index| self.beat.at(&gpu_at(index)));
+        let mut read = match read {
+            // A stale NVML is dropped here and opened again by the next poll.
+            Err(error) if error.is_stale() => {
+                self.anew
+                    .extend(known.gpus.iter().map(|gpu| gpu.uuid.clone()));
+                self.patients.all_started_anew();
+                self.stop_listening();
+                return Err(error);
+            }
+            Err(error) => {
+                self.driver = Some(driver);
+                return Err(error);
+            }
+            Ok(read) => read,
+        };
+        let fresh = read.gpus.iter_mut();
+        let fresh = fresh.filter(|gpu| !self.busy.contains(&gpu.uuid));
+        self.anew.extend(self.patients.complete(&driver, fresh));
+        self.driver = Some(driver);
+        Ok(read)
+    }
+
+    /// NVML begins anew only when the last user of the stale one has let go.
+    fn may_open(&self) -> bool {
+        let listening = self
+            .listener
+            .as_ref()
+            .is_some_and(|known| !known.is_ended());
+        self.busy.is_empty() && !listening && !self.reset.is_under_way()
     }
 
     /// Brings GPUs to where they belong that could not be brought there before, or that a driver loaded anew has left empty.
     fn settle(&mut self) {
-        let reloaded = std::mem::take(&mut self.reloaded);
         let readable: Vec<_> = {
             let inventory = self.inventory.borrow();
             let readable = inventory.gpus.iter().filter(|gpu| gpu.fault.is_none());
             readable.map(|gpu| gpu.uuid.clone()).collect()
         };
         for uuid in readable {
+            let reloaded = self.anew.contains(&uuid);
             let wanted = reloaded || self.owing.contains(&uuid);
-            if !wanted || self.busy.contains(&uuid) || self.stopping() {
+            if !wanted || !self.is_free(&uuid) {
                 continue;
             }
             match self.begin(&uuid, Job::Recover { reloaded }) {
-                Ok(()) => drop(self.owing.remove(&uuid)),
+                Ok(()) => {
+                    self.owing.remove(&uuid);
+                    self.anew.remove(&uuid);
+                }
                 Err(problem) => warn!(gpu = uuid, problem, "the GPU cannot be recovered"),
             }
         }
@@ -291,11 +347,15 @@ fn recover_all(
     Ok(owing.map(|done| done.uuid).collect())
 }
 
-/// Reads everything but the GPUs in `keep`, which are by index; `turn` is called after each GPU.
+fn gpu_at(index: u32) -> String {
+    format!("GPU {index}")
+}
+
+/// Reads everything but the GPUs in `keep`, which are by index; `turn` is called before each GPU.
 pub(super) fn read(
     driver: &mut Driver,
     keep: &BTreeMap<u32, Gpu>,
-    turn: impl Fn(),
+    turn: impl Fn(u32),
 ) -> Result<Inventory, Error> {
     let versions = driver.versions()?;
     let mut gpus = Vec::new();
@@ -305,10 +365,10 @@ pub(super) fn read(
             gpus.push(kept.clone());
             continue;
         }
+        turn(index);
         let gpu = driver.gpu_at(index)?;
         read_activity(driver, &gpu, &mut activity);
         gpus.push(gpu);
-        turn();
     }
     Ok(Inventory {
         versions,

@@ -29,6 +29,8 @@ pub(super) enum Job {
         /// What shall stand.
         layout: Layout,
     },
+    /// Ask again for MIG mode, which is pending.
+    Ask,
     /// Bring it to where its journal says it belongs; the driver may have been loaded anew since.
     Recover {
         /// Whether it was.
@@ -42,6 +44,8 @@ pub(super) struct Done {
     pub(super) uuid: String,
     /// Of [`Job::Make`].
     pub(super) made: Option<(Generation, GpuOutcome)>,
+    /// Of [`Job::Ask`].
+    pub(super) asked: Option<GpuOutcome>,
     /// Whether the GPU has to be recovered later.
     pub(super) owing: bool,
 }
@@ -70,6 +74,7 @@ pub(super) fn begin(
         // Else the GPU would be busy for ever.
         let ended = catch_unwind(work).unwrap_or_else(|_| Done {
             made: generation.map(|generation| (generation, panicked(&uuid))),
+            asked: None,
             uuid,
             owing: true,
         });
@@ -103,6 +108,7 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
             Done {
                 uuid,
                 made: Some((generation, outcome)),
+                asked: None,
                 owing: tools.journal.record().work.is_some(),
             }
         }
@@ -121,16 +127,28 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
             Done {
                 uuid,
                 made: None,
+                asked: None,
                 owing: matches!(recovered, Recovered::Later(_)),
             }
         }
+        Job::Ask => Done {
+            asked: Some(execute::ask(
+                &mut tools.driver,
+                &uuid,
+                Patience::USUAL,
+                &mut observe,
+            )),
+            uuid,
+            made: None,
+            owing: false,
+        },
     }
 }
 
 fn generation(job: &Job) -> Option<Generation> {
     match job {
         Job::Make { generation, .. } => Some(*generation),
-        Job::Recover { .. } => None,
+        Job::Recover { .. } | Job::Ask => None,
     }
 }
 

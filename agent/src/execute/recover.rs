@@ -8,7 +8,7 @@ use super::{Patience, Run, Taken};
 use crate::{
     journal::{GpuJournal, Record},
     outcome::{Ending, GpuOutcome, Refusal, StepKind},
-    steps,
+    steps::{self, Step},
 };
 
 /// What [`recover`] came to.
@@ -26,7 +26,8 @@ pub enum Recovered {
 ///
 /// - Work under way when the agent died: it is finished; where that cannot be, what stood before is restored.
 /// - A reboot, or `reloaded`, the driver was loaded anew: no instance outlives that. What was last wanted is made again, unless
-///   something stands already: that is somebody's, and is adopted.
+///   something stands already: that is somebody's, and is adopted. MIG mode is switched on again when it was on, also when
+///   nothing stood: from Hopper on a reboot switches it off.
 /// - Else: half-made GPU instances, which nobody can use and nobody else sees, get their compute instance or go.
 pub fn recover(
     driver: &mut Driver,
@@ -37,7 +38,9 @@ pub fn recover(
     observe: &mut dyn FnMut(&Taken),
 ) -> Recovered {
     let began_anew = reloaded || journal.is_of_former_boot();
-    let Record { layout, work, .. } = journal.record().clone();
+    let Record {
+        layout, work, mig, ..
+    } = journal.record().clone();
     let mut run = Run::new(driver, uuid, patience, observe);
     let actual = match run.readable() {
         Ok(actual) => actual,
@@ -46,7 +49,7 @@ pub fn recover(
     run.journal = Some(journal);
     if began_anew {
         let wanted = work.map(|work| work.wanted).or(layout);
-        return run.make_again(&actual, wanted.as_ref());
+        return run.make_again(&actual, wanted.as_ref(), mig == Some(true));
     }
     match work {
         Some(work) => {
@@ -71,9 +74,13 @@ impl Run<'_> {
     }
 
     /// Makes a layout again on a GPU that was started anew.
-    fn make_again(&mut self, actual: &Gpu, wanted: Option<&Layout>) -> Recovered {
+    fn make_again(&mut self, actual: &Gpu, wanted: Option<&Layout>, mig: bool) -> Recovered {
         let wanted = wanted.filter(|wanted| !wanted.0.is_empty());
         let Some(wanted) = wanted.filter(|_| actual.instances.is_empty()) else {
+            if mig && actual.mig_mode == MigMode::Disabled {
+                info!(gpu = self.uuid, "switching MIG mode on again");
+                self.take_what_can(&[Step::EnableMig]);
+            }
             self.drop_half_made();
             let stands = steps::usable(actual);
             self.end(Some(&stands));

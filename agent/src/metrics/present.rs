@@ -1,11 +1,11 @@
 //! Metrics of what is there now.
 
-use mica_model::{Gpu, Instance, MigMode};
+use mica_model::{Gpu, Instance, MigMode, WaitsFor};
 use mica_nvml::Activity;
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::{Error, GpuLabels, names, register};
-use crate::inventory::Inventory;
+use crate::{driver::Silent, inventory::Inventory};
 
 /// Every mode has a series, so that a change of mode is a change of values and not of series.
 const MODES: [MigMode; 5] = [
@@ -24,6 +24,7 @@ pub(super) struct Present {
     build: IntGaugeVec,
     seen: IntGauge,
     finished: IntGauge,
+    silent: GaugeVec,
     gpus: GpuGauges,
     instances: InstanceGauges,
 }
@@ -32,12 +33,15 @@ pub(super) struct Present {
 struct GpuGauges {
     faulted: IntGaugeVec,
     mode: IntGaugeVec,
+    waits: IntGaugeVec,
+    holders: IntGaugeVec,
     free: IntGaugeVec,
     used: IntGaugeVec,
 }
 
 #[derive(Debug)]
 struct InstanceGauges {
+    faulted: IntGaugeVec,
     in_use: IntGaugeVec,
     memory_used: IntGaugeVec,
     memory_total: IntGaugeVec,
@@ -76,12 +80,28 @@ impl Present {
                 "generation_finished",
                 "The newest generation that the agent has finished with, well or badly.",
             )?,
+            silent: register(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "nvml_silent_seconds",
+                        "How long a thread that calls NVML has not come back from there: node reads all GPUs, events waits for errors, others work on the GPU they are named after.",
+                    ),
+                    &["thread"],
+                )?,
+            )?,
             gpus: GpuGauges::register(registry)?,
             instances: InstanceGauges::register(registry)?,
         })
     }
 
-    pub(super) fn set(&self, inventory: &Inventory) {
+    pub(super) fn set(&self, inventory: &Inventory, silent: &[Silent]) {
+        self.silent.reset();
+        for known in silent {
+            self.silent
+                .with_label_values(&[&known.thread])
+                .set(known.silent.as_secs_f64());
+        }
         let integer = |generation: u64| i64::try_from(generation).unwrap_or(i64::MAX);
         self.nvml_up.set(inventory.fault.is_none().into());
         self.seen.set(integer(inventory.seen.0));
@@ -127,6 +147,16 @@ impl GpuGauges {
                 "1 for the MIG mode that the GPU is in, 0 for the others.",
                 &names(["mode"]),
             )?,
+            waits: vec(
+                "gpu_waits_for",
+                "1 for what a pending MIG mode or a sick GPU waits for: agent, release, reset or reboot; 0 for the others.",
+                &names(["what"]),
+            )?,
+            holders: vec(
+                "gpu_holders",
+                "Processes that hold the GPU while its MIG mode cannot change or it has to be reset.",
+                &names([]),
+            )?,
             free: vec(
                 "gpu_slots_free",
                 "Memory slots of the GPU that no instance stands on.",
@@ -144,10 +174,12 @@ impl GpuGauges {
         let Self {
             faulted,
             mode,
+            waits,
+            holders,
             free,
             used,
         } = self;
-        for vec in [faulted, mode, free, used] {
+        for vec in [faulted, mode, waits, holders, free, used] {
             vec.reset();
         }
     }
@@ -162,6 +194,13 @@ impl GpuGauges {
                 .with_label_values(&labels.and([mode.as_str()]))
                 .set((gpu.mig_mode == mode).into());
         }
+        for what in WaitsFor::ALL {
+            self.waits
+                .with_label_values(&labels.and([what.as_str()]))
+                .set((gpu.waits_for == Some(what)).into());
+        }
+        let holders = i64::try_from(gpu.holders.len()).unwrap_or(i64::MAX);
+        self.holders.with_label_values(&labels.and([])).set(holders);
     }
 
     fn set_slots(&self, gpu: &Gpu) {
@@ -192,6 +231,10 @@ impl InstanceGauges {
             register(registry, GaugeVec::new(Opts::new(name, help), &labels)?)
         };
         Ok(Self {
+            faulted: vec(
+                "instance_faulted",
+                "Whether the instance cannot be used now although it stands.",
+            )?,
             in_use: vec(
                 "instance_in_use",
                 "Whether a process is on the instance; 1 also when that cannot be told.",
@@ -219,6 +262,7 @@ impl InstanceGauges {
 
     fn reset(&self) {
         let Self {
+            faulted,
             in_use,
             memory_used,
             memory_total,
@@ -227,7 +271,7 @@ impl InstanceGauges {
             tensor,
             memory_bandwidth,
         } = self;
-        for vec in [in_use, memory_used, memory_total] {
+        for vec in [faulted, in_use, memory_used, memory_total] {
             vec.reset();
         }
         for vec in [graphics, multiprocessors, tensor, memory_bandwidth] {
@@ -249,6 +293,9 @@ impl InstanceGauges {
         let labels = GpuLabels::of(gpu);
         let labels = labels.and([&profile, &gi, &ci, &uuid]);
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.faulted
+            .with_label_values(&labels)
+            .set(instance.fault.is_some().into());
         self.in_use
             .with_label_values(&labels)
             .set((!instance.in_use.is_idle()).into());

@@ -26,6 +26,7 @@ fn seen(index: u32, pci: PciId, slices: Option<&str>) -> Seen {
         in_use: Use::Idle,
         memory_used_bytes: 0,
         memory_total_bytes: 0,
+        fault: None,
     };
     Seen {
         gpu: Gpu {
@@ -40,6 +41,8 @@ fn seen(index: u32, pci: PciId, slices: Option<&str>) -> Seen {
             instances: (1..).zip(layout.0).map(instance).collect(),
             board: Some(Arc::new(board)),
             pids: Vec::new(),
+            holders: Vec::new(),
+            waits_for: None,
             fault: None,
         },
         pci: Some(pci),

@@ -69,6 +69,7 @@ fn instances(layout: &Layout, used: &[bool]) -> Vec<Instance> {
             },
             memory_used_bytes: 0,
             memory_total_bytes: 0,
+            fault: None,
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use mica_model::{Gpu, MigMode};
 
-use super::{Step, busy, destroy};
+use super::{Step, busy, destroy, mode_held};
 use crate::outcome::Refusal;
 
 /// The steps to MIG mode on, whatever stands there. A switching off that is pending is taken back, unless something is in use.
@@ -15,7 +15,7 @@ pub fn on(actual: &Gpu) -> Result<Vec<Step>, Refusal> {
         MigMode::Enabled => Ok(Vec::new()),
         MigMode::PendingDisable => idle(actual).map(|()| vec![Step::EnableMig]),
         MigMode::Disabled | MigMode::PendingEnable if !actual.pids.is_empty() => {
-            Err(Refusal::MigModeHeld(actual.pids.clone()))
+            Err(mode_held(actual))
         }
         MigMode::Disabled | MigMode::PendingEnable => Ok(vec![Step::EnableMig]),
     }

@@ -57,6 +57,7 @@ fn instance(gi: u32, slice: Slice) -> Instance {
         in_use: Use::Idle,
         memory_used_bytes: 0,
         memory_total_bytes: 0,
+        fault: None,
     }
 }
 
@@ -70,6 +71,8 @@ fn gpu(instances: Vec<Instance>) -> Gpu {
         board: Some(Arc::new(board())),
         instances,
         pids: Vec::new(),
+        holders: Vec::new(),
+        waits_for: None,
         fault: None,
     }
 }
@@ -313,11 +316,11 @@ fn a_half_made_instance_is_finished_or_goes() {
 )]
 #[case::held(
     |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.instances.clear(); gpu.pids = vec![9]; },
-    "MIG mode is off and cannot be enabled while process 9 is on the GPU; it is tried again with the next layout"
+    "MIG mode is off and cannot be enabled while the GPU is held by pid 9: stop what holds it"
 )]
 #[case::pending_enable_and_held(
     |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.instances.clear(); gpu.pids = vec![9]; },
-    "MIG mode is off and cannot be enabled while process 9 is on the GPU; it is tried again with the next layout"
+    "MIG mode is off and cannot be enabled while the GPU is held by pid 9: stop what holds it"
 )]
 #[case::pending_disable(
     |gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingDisable,

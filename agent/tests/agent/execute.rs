@@ -5,7 +5,7 @@ use mica_agent::{
     journal::Journal,
     outcome::{Ending, Failure, GpuOutcome, Refusal, StepKind},
 };
-use mica_model::{MigMode, Use};
+use mica_model::{Holder, MigMode, Use};
 use mica_nvml::{Code, Driver};
 use nvml_sim::{EVERY_CALL, GpuSpec};
 use rstest::rstest;
@@ -88,7 +88,7 @@ fn mig_mode_is_not_changed_under_a_process() {
     let outcome = make(&mut node.driver(), "7g.40gb@0");
     assert_eq!(
         outcome.ending,
-        Ending::Refused(Refusal::MigModeHeld(vec![77]))
+        Ending::Refused(Refusal::MigModeHeld(vec![Holder::process(77)]))
     );
     assert!(!node.node.gpus()[0].mig_pending);
 }

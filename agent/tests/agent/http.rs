@@ -35,7 +35,12 @@ async fn it_is_not_alive_while_an_nvml_call_hangs() {
     node.node.inject(&hang).unwrap();
     wait_until("it is not alive", || answers("503"));
     assert!(get(&address, "/livez").contains("NVML"));
-    assert!(get(&address, "/metrics").starts_with("HTTP/1.1 200"));
+    let metrics = get(&address, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+    assert!(
+        metrics.contains("mica_agent_nvml_silent_seconds{thread=\"node\""),
+        "{metrics}"
+    );
     wait_until("it is alive again", || answers("200"));
     agent.stop().await;
 }
@@ -56,7 +61,7 @@ async fn many_slow_gpus_are_no_hang() {
             orders
                 .pulse()
                 .slowest()
-                .map_or(Duration::ZERO, |(_, silent)| silent),
+                .map_or(Duration::ZERO, |slowest| slowest.silent),
         );
         orders.inventory().borrow().gpus[11].pids == [77]
     });

@@ -38,11 +38,13 @@ async fn want(coordinator: &mut Coordinator, generation: u64, words: &str) -> Jo
 }
 
 /// Asks for a layout, which must come to stand.
-async fn make(coordinator: &mut Coordinator, generation: u64, words: &str) {
-    let (_, outcome) = want(coordinator, generation, words).await.outcome().await;
+async fn make(coordinator: &mut Coordinator, generation: u64, words: &str) -> Joined {
+    let mut stream = want(coordinator, generation, words).await;
+    let (_, outcome) = stream.outcome().await;
     assert_eq!(outcome.generation, generation);
     let gpu = &outcome.gpus[0];
     assert_eq!((&gpu.refusal, &gpu.failure), (&None, &None));
+    stream
 }
 
 /// Killed at `call`, and killed again while it finishes what was begun.
@@ -60,7 +62,8 @@ async fn killed_at_any_change_it_ends_in_the_layout_and_nothing_leaks(
     let node = SimNode::a100();
     let mut coordinator = Coordinator::start([]).await;
     let mut agent = Running::start(&node, &coordinator.url);
-    make(&mut coordinator, 1, BEFORE).await;
+    // Held, else the agent joins again before it is killed.
+    let _former = make(&mut coordinator, 1, BEFORE).await;
     node.start_process(6, 77);
     let used = node.gi_at(6);
     agent.child.kill().unwrap();
@@ -68,7 +71,7 @@ async fn killed_at_any_change_it_ends_in_the_layout_and_nothing_leaks(
 
     agent = Running::start(&node, &coordinator.url);
     kill(&node, call, after);
-    want(&mut coordinator, 2, AFTER).await;
+    let _stream = want(&mut coordinator, 2, AFTER).await;
     agent.killed();
     let stands = node.stands(0);
     assert!(stands != BEFORE || after == 0, "killed too early: {stands}");
@@ -101,7 +104,7 @@ async fn killed_in_mid_step_it_finishes_what_is_half_made_before_it_says_what_is
     let mut coordinator = Coordinator::start([]).await;
     let mut agent = Running::start(&node, &coordinator.url);
     kill(&node, CREATE_CI, 1);
-    want(&mut coordinator, 9, "2g.10gb@0 3g.20gb@4").await;
+    let _stream = want(&mut coordinator, 9, "2g.10gb@0 3g.20gb@4").await;
     agent.killed();
     assert_eq!(node.stands(0), "2g.10gb@0! 3g.20gb@4");
 
@@ -124,12 +127,12 @@ async fn killed_around_a_change_of_mode_it_ends_in_the_layout(#[case] call: &str
     let mut coordinator = Coordinator::start([]).await;
     let mut agent = Running::start(&node, &coordinator.url);
     kill(&node, call, 0);
-    want(&mut coordinator, 1, AFTER).await;
+    let _stream = want(&mut coordinator, 1, AFTER).await;
     agent.killed();
     assert_eq!(node.stands(0), "");
 
     let _agent = Running::start(&node, &coordinator.url);
-    make(&mut coordinator, 2, AFTER).await;
+    let _stream = make(&mut coordinator, 2, AFTER).await;
     assert_eq!(node.stands(0), AFTER);
     assert!(node.verdict().is_clean());
 }

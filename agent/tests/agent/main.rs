@@ -1,6 +1,8 @@
 //! The agent against the simulated driver: the same library, loaded the same way, as on hardware.
 
 #[cfg(test)]
+mod care;
+#[cfg(test)]
 mod churn;
 #[cfg(test)]
 mod coordinator;
@@ -13,6 +15,8 @@ mod kill;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod mode;
+#[cfg(test)]
 mod named_layouts;
 #[cfg(test)]
 mod node;
@@ -20,6 +24,8 @@ mod node;
 mod program;
 #[cfg(test)]
 mod running;
+#[cfg(test)]
+mod sick;
 #[cfg(test)]
 mod uplink;
 #[cfg(test)]

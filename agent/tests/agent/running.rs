@@ -28,23 +28,25 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(node: &SimNode, coordinator: &str) -> Self {
-        Self::polling(node, coordinator, "10ms")
+        Self::with(node, coordinator, &[])
     }
 
-    /// One that reads the GPUs this often.
-    pub(crate) fn polling(node: &SimNode, coordinator: &str, interval: &str) -> Self {
+    /// With these arguments more.
+    pub(crate) fn with(node: &SimNode, coordinator: &str, more: &[&str]) -> Self {
         let file = |name: &str| node.directory.path().join(name);
         let (log, ready) = (file("log"), file("ready"));
         fs::remove_file(&ready).unwrap_or_default();
         let child = program()
             .args(["--log-format", "json", "run", "--node", "node-1"])
             .args(["--coordinator", coordinator, "--http", "127.0.0.1:0"])
-            .args(["--poll-interval", interval, "--nvml-library"])
+            .env("MICA_AGENT_POLL_INTERVAL", "10ms")
+            .arg("--nvml-library")
             .arg(node.node.library())
             .arg("--state-dir")
             .arg(file("state"))
             .arg("--ready-file")
             .arg(&ready)
+            .args(more)
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();

@@ -8,8 +8,10 @@ use std::{
 };
 
 use mica_agent::{
-    driver::{self, Settings},
+    driver::{self, Care, Settings},
     generation::Newest,
+    health::Ignored,
+    holders::Processes,
     journal::Journal,
     metrics::Metrics,
     uplink::Uplink,
@@ -35,15 +37,20 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) async fn start(node: &SimNode, coordinator: &str) -> Self {
         let metrics = Arc::new(Metrics::new("node-1").unwrap());
-        let (thread, outcomes) = driver::start(Settings {
+        let settings = Settings {
             library: node.node.library().into(),
             poll_interval: Duration::from_millis(10),
             newest: Newest::open(&state(node)).unwrap(),
             journal: Journal::open(&state(node), "boot-1").unwrap(),
             metrics: metrics.driver.clone(),
-        })
-        .await
-        .unwrap();
+        };
+        let care = Care {
+            processes: Processes::below("/proc".into()),
+            ignored: Ignored::and(&[]),
+            nvidia_smi: None,
+            sentinel: None,
+        };
+        let (thread, outcomes) = driver::start(settings, care).await.unwrap();
         let uplink = Uplink {
             endpoint: Endpoint::from_shared(coordinator.to_owned()).unwrap(),
             node: "node-1".to_owned(),
@@ -67,7 +74,8 @@ impl Agent {
 
     pub(crate) fn scrape(&self) -> String {
         let inventory = self.thread.orders().inventory().borrow().clone();
-        self.metrics.text(&inventory).unwrap()
+        let silent = self.thread.orders().pulse().all();
+        self.metrics.text(&inventory, &silent).unwrap()
     }
 }
 

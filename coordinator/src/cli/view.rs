@@ -57,15 +57,14 @@ pub(super) struct List<'a, T> {
 pub(super) struct Count {
     /// Whole ones that nobody uses.
     idle: usize,
-    /// Those whose use is unknown included.
+    /// Those whose use is unknown included, and sick ones.
     in_use: usize,
 }
 
 impl Count {
     fn of(instances: &[mica_model::Instance]) -> Self {
-        let (idle, in_use): (Vec<_>, Vec<_>) = instances
-            .iter()
-            .partition(|instance| instance.in_use.is_idle());
+        let (idle, in_use): (Vec<_>, Vec<_>) =
+            instances.iter().partition(|instance| instance.is_free());
         Self {
             idle: idle
                 .iter()

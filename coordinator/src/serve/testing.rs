@@ -34,6 +34,8 @@ pub(crate) fn gpu(node: &str, index: u32, slices: &str) -> Gpu {
             .collect(),
         board: Some(board),
         pids: Vec::new(),
+        holders: Vec::new(),
+        waits_for: None,
         fault: None,
     }
 }
@@ -56,6 +58,7 @@ fn instance(board: &Board, word: &str, gi: u32) -> Instance {
         in_use,
         memory_used_bytes: 0,
         memory_total_bytes: 0,
+        fault: None,
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn a100(node: &str, slices: &str) -> Gpu {
             },
             memory_used_bytes: 0,
             memory_total_bytes: 1,
+            fault: None,
         }
     });
     Gpu {
@@ -50,6 +51,8 @@ pub(crate) fn a100(node: &str, slices: &str) -> Gpu {
         instances: instances.collect(),
         board: Some(Arc::clone(&board)),
         pids: Vec::new(),
+        holders: Vec::new(),
+        waits_for: None,
         fault: None,
     }
 }

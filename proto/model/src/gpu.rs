@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Board, Layout, Slice};
+use crate::{Board, Holder, Layout, Slice};
 
 /// MIG mode of a GPU: what is in force, and what is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,8 +53,43 @@ pub struct Gpu {
     pub instances: Vec<Instance>,
     /// Processes on the GPU outside any instance.
     pub pids: Vec<u32>,
+    /// Processes that have the device node of the GPU open, in ascending order of pid; looked for only while it matters, as when MIG mode
+    /// cannot change or the GPU has to be reset.
+    pub holders: Vec<Holder>,
+    /// What has to happen before a pending MIG mode comes into force or the GPU is well again; `None` when it waits for nothing.
+    pub waits_for: Option<WaitsFor>,
     /// Why the GPU cannot be read or used now: a sentence for people.
     pub fault: Option<String>,
+}
+
+/// What a GPU waits for, see [`Gpu::waits_for`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitsFor {
+    /// The agent, which is changing the MIG mode or resetting the GPU.
+    Agent,
+    /// Its users, who must let go of it.
+    Release,
+    /// A reset of the GPU.
+    Reset,
+    /// A reboot of the node: a reset is not possible or does not help.
+    Reboot,
+}
+
+impl WaitsFor {
+    /// Everything that there is to wait for.
+    pub const ALL: [Self; 4] = [Self::Agent, Self::Release, Self::Reset, Self::Reboot];
+
+    /// The word for people and labels: `agent`, `release`, `reset`, `reboot`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Release => "release",
+            Self::Reset => "reset",
+            Self::Reboot => "reboot",
+        }
+    }
 }
 
 impl Gpu {
@@ -83,6 +118,16 @@ pub struct Instance {
     pub memory_used_bytes: u64,
     /// Memory of the instance, bytes.
     pub memory_total_bytes: u64,
+    /// Why it cannot be used now although it stands: a sentence for people. Nobody is to get it, and nobody to destroy it.
+    pub fault: Option<String>,
+}
+
+impl Instance {
+    /// Whether it may be destroyed: nobody uses it, every source says so, and it is well.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.in_use.is_idle() && self.fault.is_none()
+    }
 }
 
 /// A compute instance.

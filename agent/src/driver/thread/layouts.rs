@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mica_model::{Generation, Layout};
+use mica_model::{Generation, Layout, MigMode};
 use mica_proto::v1;
 use tracing::{debug, error, info, warn};
 
@@ -94,7 +94,7 @@ impl Thread {
 
     /// Has a layout made, now or when the GPU is no longer busy. What waits is overtaken by what is newer.
     fn make(&mut self, uuid: &str, generation: Generation, layout: Layout) {
-        if self.busy.contains(uuid) {
+        if self.busy.contains(uuid) || self.reset.is_under_way() {
             let next = (generation, layout);
             let overtaken = self.layouts.waiting.insert(uuid.to_owned(), next);
             if let Some((asked, _)) = overtaken {
@@ -104,8 +104,15 @@ impl Thread {
             }
             return;
         }
+        if let Some(refusal) = self.sick(uuid, &layout) {
+            return self.ended(generation, GpuOutcome::refused(uuid.to_owned(), refusal));
+        }
         // What was owed is overtaken.
         self.owing.remove(uuid);
+        let switches = !layout.0.is_empty() && self.is_off(uuid);
+        if switches {
+            self.changes(uuid);
+        }
         if let Err(problem) = self.begin(uuid, Job::Make { generation, layout }) {
             self.ended(generation, not_begun(uuid, problem, self.driver.is_some()));
         }
@@ -113,25 +120,63 @@ impl Thread {
 
     /// A worker has ended: what it led to is read and said, and what waits for the GPU begins.
     pub(super) fn done(&mut self, done: Done) {
-        let Done { uuid, made, owing } = done;
+        let Done {
+            uuid,
+            made,
+            asked,
+            owing,
+        } = done;
         self.busy.remove(&uuid);
         if owing {
             self.owing.insert(uuid.clone());
         }
-        if let Some((_, outcome)) = &made {
-            tell(outcome);
-        }
         // Others see at once what has changed, also while further GPUs are worked on.
         self.refresh(&uuid);
+        if let Some(outcome) = asked {
+            self.learned(outcome);
+        }
         if let Some((generation, outcome)) = made {
+            let outcome = self.learned(outcome);
             self.ended(generation, outcome);
         }
-        if self.stopping() || self.busy.contains(&uuid) {
-            return;
-        }
-        if let Some((generation, layout)) = self.layouts.waiting.remove(&uuid) {
+        self.go_on_with_reset();
+        if self.is_free(&uuid)
+            && let Some((generation, layout)) = self.layouts.waiting.remove(&uuid)
+        {
             self.make(&uuid, generation, layout);
         }
+    }
+
+    /// Learns from an outcome, and tells it in the log and everybody what the GPU waits for now.
+    fn learned(&mut self, outcome: GpuOutcome) -> GpuOutcome {
+        let failed = matches!(outcome.ending, Ending::Failed(_));
+        let outcome = self.learn(outcome);
+        tell(&outcome);
+        if failed {
+            self.refresh(&outcome.uuid);
+        }
+        outcome
+    }
+
+    /// Begins what layouts asked for while no GPU could be worked on.
+    pub(super) fn make_what_waits(&mut self) {
+        let uuids: Vec<_> = self.layouts.waiting.keys().cloned().collect();
+        for uuid in uuids {
+            if self.is_free(&uuid)
+                && let Some((generation, layout)) = self.layouts.waiting.remove(&uuid)
+            {
+                self.make(&uuid, generation, layout);
+            }
+        }
+    }
+
+    fn is_off(&self, uuid: &str) -> bool {
+        let inventory = self.inventory.borrow();
+        let gpu = inventory.gpus.iter().find(|gpu| gpu.uuid == uuid);
+        gpu.is_some_and(|gpu| {
+            matches!(gpu.mig_mode, MigMode::Disabled | MigMode::PendingEnable)
+                && gpu.pids.is_empty()
+        })
     }
 
     /// One GPU of a layout has ended.

@@ -28,6 +28,11 @@ pub(in super::super) struct Gpu {
     profiles: Vec<String>,
     /// Processes outside any slice.
     pids: Vec<u32>,
+    /// Who has it open, while that matters.
+    holders: Vec<mica_model::Holder>,
+    /// What a pending MIG mode or a sick GPU waits for: `agent`, `release`, `reset` or `reboot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<mica_model::WaitsFor>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -100,6 +105,8 @@ impl Item for Gpu {
                     product: gpu.product,
                     memory_mib: gpu.memory_mib,
                     pids: gpu.pids,
+                    holders: gpu.holders,
+                    waits_for: gpu.waits_for,
                 });
             }
         }

@@ -64,13 +64,16 @@ struct Memory {
 impl Slice {
     fn new(node: &str, gpu: &Gpu, instance: &Instance) -> Self {
         let profile = instance.slice.profile;
-        let (mut state, reason, pids) = match &instance.in_use {
+        let (mut state, mut reason, pids) = match &instance.in_use {
             Use::Idle => ("idle", None, Vec::new()),
             Use::Processes(pids) => ("in-use", None, pids.clone()),
             Use::Unknown(why) => ("unknown", Some(why.clone()), Vec::new()),
         };
         if instance.compute.is_none() {
             state = "half-made";
+        }
+        if let Some(fault) = &instance.fault {
+            (state, reason) = ("fault", Some(fault.clone()));
         }
         Self {
             node: node.to_owned(),

@@ -1,7 +1,7 @@
 //! Why a queue waits, and what holds a GPU: sentences for people, most important first.
 
 use jiff::SignedDuration;
-use mica_model::{Board, Instance, Slice, Use};
+use mica_model::{Board, Instance, Slice, Use, WaitsFor};
 use mica_planner::{Availability, GpuChange, GpuId};
 use mica_proto::v1;
 
@@ -155,6 +155,14 @@ fn explain_gpu(
         seen.mig_mode.as_str(),
         state(node)
     )];
+    if let Some(waits_for) = seen.waits_for {
+        lines.push(format!("it waits for {}", describe_wait(waits_for)));
+    }
+    lines.extend(
+        seen.holders
+            .iter()
+            .map(|holder| format!("held by {holder}")),
+    );
     let Some(board) = &seen.board else {
         lines.push("the GPU has no MIG".to_owned());
         return lines;
@@ -219,6 +227,15 @@ fn planned(board: &Board, change: &GpuChange) -> impl Iterator<Item = String> {
     lines.into_iter().flatten()
 }
 
+fn describe_wait(waits_for: WaitsFor) -> &'static str {
+    match waits_for {
+        WaitsFor::Agent => "its agent, which works on it",
+        WaitsFor::Release => "its users to let go of it",
+        WaitsFor::Reset => "a reset",
+        WaitsFor::Reboot => "a reboot of its node",
+    }
+}
+
 fn describe(board: &Board, instance: &Instance) -> String {
     let in_use = match (&instance.in_use, &instance.compute) {
         (Use::Processes(pids), _) => {
@@ -228,6 +245,10 @@ fn describe(board: &Board, instance: &Instance) -> String {
         (Use::Unknown(why), _) => format!("counts as in use: {why}"),
         (Use::Idle, Some(_)) => "idle".to_owned(),
         (Use::Idle, None) => "half made: it has no compute instance".to_owned(),
+    };
+    let in_use = match &instance.fault {
+        Some(fault) => format!("sick, and left alone: {fault}; {in_use}"),
+        None => in_use,
     };
     format!(
         "slice {} at {} (GPU instance {}): {in_use}",

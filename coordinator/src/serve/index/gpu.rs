@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mica_model::{Gpu, Layout, MigMode, Slice};
+use mica_model::{Gpu, Holder, Layout, MigMode, Slice, WaitsFor};
 
 use super::{Held, HeldBy, Verdict};
 
@@ -29,7 +29,7 @@ pub(crate) struct NodeGpu {
 /// What of a GPU's report matters to a plan; the memory in use, for example, does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
-    /// Slices in use, or whose use is unknown.
+    /// Slices in use, or whose use is unknown, or that are sick: none of them may go, and none is to be given to anybody.
     pub(crate) in_use: Layout,
     /// Complete slices that nobody uses.
     pub(crate) idle: Layout,
@@ -44,10 +44,10 @@ pub(crate) struct View {
 pub(crate) enum Blocked {
     /// The agent says it cannot be read or used.
     Fault(String),
-    /// MIG mode waits for a reset.
-    ModePending(MigMode),
+    /// MIG mode waits for a reset, or for a reboot.
+    ModePending(MigMode, WaitsFor),
     /// Processes hold the GPU while MIG mode is off.
-    Processes(Vec<u32>),
+    Holders(Vec<Holder>),
     /// What stands on it is not a layout of its board, so nothing can be planned around it.
     Illegal(String),
 }
@@ -56,8 +56,8 @@ impl Blocked {
     fn by(&self) -> HeldBy {
         match self {
             Self::Fault(_) => HeldBy::Fault,
-            Self::ModePending(_) => HeldBy::ResetRequired,
-            Self::Processes(_) => HeldBy::ModeHeld,
+            Self::ModePending(..) => HeldBy::ResetRequired,
+            Self::Holders(_) => HeldBy::ModeHeld,
             Self::Illegal(_) => HeldBy::IllegalLayout,
         }
     }
@@ -67,12 +67,17 @@ impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => f.write_str(fault),
-            Self::ModePending(mode) => {
-                write!(f, "MIG mode is {}: reset the GPU", mode.as_str())
+            Self::ModePending(mode, waits_for) => {
+                let remedy = match waits_for {
+                    WaitsFor::Reboot => "reboot the node",
+                    WaitsFor::Agent | WaitsFor::Release | WaitsFor::Reset => "reset the GPU",
+                };
+                write!(f, "MIG mode is {}: {remedy}", mode.as_str())
             }
-            Self::Processes(pids) => {
-                write!(f, "MIG mode is off and processes hold the GPU:")?;
-                pids.iter().try_for_each(|pid| write!(f, " {pid}"))
+            Self::Holders(holders) => {
+                let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
+                let holders = holders.join(", ");
+                write!(f, "MIG mode is off and processes hold the GPU: {holders}")
             }
             Self::Illegal(why) => write!(f, "its slices are no layout of its board: {why}"),
         }
@@ -93,7 +98,7 @@ impl View {
         let pick = |choose: fn(bool, bool) -> bool| -> Layout {
             gpu.instances
                 .iter()
-                .filter(|instance| choose(instance.in_use.is_idle(), instance.compute.is_some()))
+                .filter(|instance| choose(instance.is_free(), instance.compute.is_some()))
                 .map(|instance| instance.slice)
                 .collect()
         };
@@ -111,16 +116,29 @@ impl View {
         if let Some(fault) = &gpu.fault {
             return Some(Blocked::Fault(fault.clone()));
         }
-        match gpu.mig_mode {
-            MigMode::PendingDisable => return Some(Blocked::ModePending(gpu.mig_mode)),
-            MigMode::Disabled | MigMode::PendingEnable if !gpu.pids.is_empty() => {
-                return Some(Blocked::Processes(gpu.pids.clone()));
+        match (gpu.mig_mode, gpu.waits_for) {
+            (MigMode::PendingDisable, waits_for) => {
+                let waits_for = waits_for.unwrap_or(WaitsFor::Reset);
+                return Some(Blocked::ModePending(gpu.mig_mode, waits_for));
+            }
+            (MigMode::PendingEnable, Some(waits_for @ (WaitsFor::Reset | WaitsFor::Reboot))) => {
+                return Some(Blocked::ModePending(gpu.mig_mode, waits_for));
+            }
+            (MigMode::PendingEnable, Some(WaitsFor::Release)) if !gpu.holders.is_empty() => {
+                return Some(Blocked::Holders(gpu.holders.clone()));
+            }
+            (MigMode::Disabled | MigMode::PendingEnable, _) if !gpu.pids.is_empty() => {
+                let holders = gpu.pids.iter().copied().map(Holder::process);
+                return Some(Blocked::Holders(holders.collect()));
             }
             // What is pending comes into force when it is asked for again and nobody holds the GPU.
-            MigMode::PendingEnable
-            | MigMode::Disabled
-            | MigMode::Enabled
-            | MigMode::Unsupported => {}
+            (
+                MigMode::PendingEnable
+                | MigMode::Disabled
+                | MigMode::Enabled
+                | MigMode::Unsupported,
+                _,
+            ) => {}
         }
         let error = gpu.board.as_ref()?.check(&self.standing()).err()?;
         Some(Blocked::Illegal(error.to_string()))

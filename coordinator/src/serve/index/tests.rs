@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mica_model::{Generation, Gpu, MigMode};
+use mica_model::{Generation, Gpu, Holder, MigMode, WaitsFor};
 use mica_planner::{Availability, GpuId};
 use mica_proto::v1::{FailedStep, NodeState, RefusalReason};
 use rstest::rstest;
@@ -152,6 +152,18 @@ fn what_the_planner_sees_of_slices(#[case] slices: &str, #[case] in_use: &str, #
     assert_eq!(gpu.availability, Availability::Free);
 }
 
+#[test]
+fn a_sick_slice_is_neither_given_away_nor_taken_away() {
+    let mut fixture = cluster();
+    fixture.try_join("n", 0).unwrap();
+    let mut seen = gpu("n", 0, "1g.5gb@0 3g.20gb@4");
+    seen.instances[0].fault = Some("XID 94".to_owned());
+    fixture.report("n", vec![seen]);
+    let snapshot = fixture.index.snapshot();
+    assert_eq!(snapshot.gpus[0].in_use, a100("1g.5gb@0"));
+    assert_eq!(snapshot.gpus[0].idle, a100("3g.20gb@4"));
+}
+
 #[rstest]
 #[case::free(|_: &mut Gpu| {}, None)]
 #[case::fault(|gpu: &mut Gpu| gpu.fault = Some("fell off the bus".to_owned()), Some("fell off the bus"))]
@@ -160,7 +172,23 @@ fn what_the_planner_sees_of_slices(#[case] slices: &str, #[case] in_use: &str, #
 #[case::off(|gpu: &mut Gpu| gpu.mig_mode = MigMode::Disabled, None)]
 #[case::off_and_held(
     |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.pids = vec![7, 8]; },
-    Some("MIG mode is off and processes hold the GPU: 7 8")
+    Some("MIG mode is off and processes hold the GPU: pid 7, pid 8")
+)]
+#[case::pending_and_held(
+    |gpu: &mut Gpu| {
+        gpu.mig_mode = MigMode::PendingEnable;
+        gpu.waits_for = Some(WaitsFor::Release);
+        gpu.holders = vec![Holder { command: "nv-hostengine".to_owned(), ..Holder::process(9) }];
+    },
+    Some("MIG mode is off and processes hold the GPU: nv-hostengine (pid 9)")
+)]
+#[case::pending_until_a_reboot(
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.waits_for = Some(WaitsFor::Reboot); },
+    Some("MIG mode is pending-enable: reboot the node")
+)]
+#[case::pending_and_worked_on(
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.waits_for = Some(WaitsFor::Agent); },
+    None
 )]
 #[case::unknown_profile(
     |gpu: &mut Gpu| {

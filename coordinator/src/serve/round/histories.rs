@@ -150,6 +150,7 @@ impl World {
                     },
                     memory_used_bytes: 0,
                     memory_total_bytes: 0,
+                    fault: None,
                 })
                 .collect();
             seen

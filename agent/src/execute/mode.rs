@@ -67,9 +67,21 @@ impl Run<'_> {
         match taken {
             Ok(()) => {
                 self.end(Some(&wanted));
+                self.note_mode(on);
                 Ending::Holds
             }
             Err(trouble) => self.give_up_mode(trouble, &former),
+        }
+    }
+
+    /// Keeps which mode a person wants, for after a reboot that switches it off.
+    fn note_mode(&mut self, on: bool) {
+        let Some(journal) = self.journal.as_mut() else {
+            return;
+        };
+        let reboot = journal.reboot().map(str::to_owned);
+        if let Err(error) = journal.note(Some(on), reboot.as_deref()) {
+            warn!(gpu = self.uuid, %error, "the MIG mode is not in the journal");
         }
     }
 

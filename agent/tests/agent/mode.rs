@@ -2,6 +2,11 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
+use mica_agent::{
+    execute::{Patience, switch},
+    journal::Journal,
+    outcome::Ending,
+};
 use mica_proto::v1::{self, MigMode, RefusalReason, WaitsFor};
 use nvml_sim::GpuSpec;
 use rstest::rstest;
@@ -143,6 +148,26 @@ async fn after_a_reboot_the_mode_is_switched_on_again(#[case] words: &str) {
     let report = stream.report().await;
     assert_eq!(report.gpus[0].mig_mode(), MigMode::Enabled);
     assert_eq!(node.stands(0), words);
+}
+
+#[test]
+fn what_a_person_switches_is_kept_for_after_a_reboot() {
+    let node = SimNode::new(&GpuSpec::many("h100-sxm5-80gb", 1, true));
+    let journal = Journal::open(node.directory.path(), "boot-1").unwrap();
+    let uuid = node.node.gpus()[0].uuid.clone();
+    for on in [false, true] {
+        let mut gpu = journal.of(&uuid).unwrap();
+        let outcome = switch(
+            &mut node.driver(),
+            &uuid,
+            on,
+            Some(&mut gpu),
+            Patience::USUAL,
+            &mut |_| {},
+        );
+        assert_eq!(outcome.ending, Ending::Holds);
+        assert_eq!(journal.of(&uuid).unwrap().record().mig, Some(on));
+    }
 }
 
 #[test]

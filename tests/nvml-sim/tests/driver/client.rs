@@ -258,6 +258,22 @@ impl Client {
         (answer, count)
     }
 
+    /// What a call with room for one answers, the number it needs, and the process ids in a buffer that is longer than it says.
+    pub(crate) fn processes_with_room_for_one(&self, gpu: Gpu) -> (Answer<()>, u32, [u32; 2]) {
+        let mut buffer = [nvmlProcessInfo_t {
+            pid: 0,
+            usedGpuMemory: 0,
+            gpuInstanceId: 0,
+            computeInstanceId: 0,
+        }; 2];
+        let mut count = 1;
+        let answer = call!(
+            self,
+            nvmlDeviceGetComputeRunningProcesses_v3(gpu, &raw mut count, buffer.as_mut_ptr())
+        );
+        (answer, count, buffer.map(|one| one.pid))
+    }
+
     /// Total and used bytes.
     pub(crate) fn memory(&self, gpu: Gpu) -> Answer<(u64, u64)> {
         let mut memory = nvmlMemory_t {

@@ -140,6 +140,11 @@ fn processes_show_on_instance_and_gpu() {
     assert_eq!(client.processes(second).unwrap(), on_second);
     assert_eq!(client.processes(gpu).unwrap().len(), 3);
     assert_eq!(client.process_count(second), (Err(7), 2));
+    assert_eq!(
+        client.processes_with_room_for_one(second),
+        (Err(7), 2, [0, 0]),
+        "nothing is written to too small a buffer"
+    );
     assert_eq!(client.memory(second).unwrap().1, 3 << 30);
     assert_eq!(client.memory(gpu).unwrap().1, 6 << 30);
     rig.node.stop_process(200).unwrap();

@@ -54,6 +54,22 @@ fn a_careful_client_is_clean() {
     );
 }
 
+/// The second check goes by the places of processes: the same instance ids on another GPU are another place.
+#[test]
+fn a_process_on_another_gpu_is_not_hit() {
+    let rig = rig(&["a100-40gb", "a100-40gb"]);
+    let client = &rig.client;
+    let [mine, _] = [0, 1].map(|index| {
+        let instance = client.create(client.gpu(index).unwrap(), 9).unwrap();
+        let compute = client.create_compute(instance, 2).unwrap();
+        (instance, compute)
+    });
+    rig.node.start_process(1, Some(2), 7, 0).unwrap();
+    client.destroy_compute(mine.1).unwrap();
+    client.destroy(mine.0).unwrap();
+    assert_eq!(touches(&verdict(&rig.node)), []);
+}
+
 #[test]
 fn trying_without_a_look_is_a_touch() {
     let (rig, gi, compute, _) = one();

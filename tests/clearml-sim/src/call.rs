@@ -12,6 +12,7 @@ use crate::{
     error::ApiError,
     identity::{self, Identity},
     path::{self, Version},
+    services::auth,
     store::Store,
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Incoming<'a> {
 pub(crate) struct Outgoing {
     pub(crate) status: u16,
     pub(crate) envelope: Value,
+    /// Header `Set-Cookie`.
+    pub(crate) cookie: Option<String>,
 }
 
 pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp) -> Outgoing {
@@ -42,6 +45,7 @@ pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp)
             (endpoint, Err(ApiError::new(400, 0, text)))
         }
         Some((version, name)) => {
+            let version = version.unwrap_or(store.mode.api_version());
             let found = endpoints::find(name, version, store.mode)
                 .filter(|found| store.enterprise.tenant_api.has(found.name));
             let shown = json!({
@@ -56,9 +60,9 @@ pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp)
             (shown, result)
         }
     };
-    let (code, subcode, message, data) = match result {
-        Ok(data) => (200, 0, "OK".to_owned(), data),
-        Err(error) => (error.code, error.subcode, error.message, json!({})),
+    let (code, subcode, message, (data, cookie)) = match result {
+        Ok(done) => (200, 0, "OK".to_owned(), done),
+        Err(error) => (error.code, error.subcode, error.message, (json!({}), None)),
     };
     let trx = identity::header(incoming.headers, "trx").unwrap_or(&id);
     let envelope = json!({
@@ -77,6 +81,7 @@ pub(crate) fn answer(store: &mut Store, incoming: &Incoming<'_>, now: Timestamp)
     Outgoing {
         status: code,
         envelope,
+        cookie,
     }
 }
 
@@ -85,18 +90,19 @@ fn not_found(name: &str, version: Version) -> ApiError {
     ApiError::new(404, 0, text)
 }
 
+/// Returns the data and the cookie that goes with it.
 fn run(
     store: &mut Store,
     endpoint: &Endpoint,
     version: Version,
     incoming: &Incoming<'_>,
     now: Timestamp,
-) -> Result<Value, ApiError> {
+) -> Result<(Value, Option<String>), ApiError> {
     if let Some((code, subcode)) = incoming.refuse {
         return Err(ApiError::new(code, subcode, "Refused on purpose"));
     }
     let handler = match endpoint.act {
-        Act::Open(answer) => return Ok(answer()),
+        Act::Open(answer) => return Ok((answer(), None)),
         Act::Closed(handler) => handler,
     };
     let who = endpoint.who(store.mode);
@@ -126,7 +132,9 @@ fn run(
         version,
         ip: incoming.ip,
     };
-    handler(store, &call)
+    let data = handler(store, &call)?;
+    let cookie = auth::cookie(endpoint.name, &body, &data)?;
+    Ok((data, cookie))
 }
 
 fn permit(identity: &Identity, who: Who) -> Result<(), ApiError> {

@@ -120,6 +120,10 @@ fn envelope(outgoing: &Outgoing, headers: &HeaderMap) -> Response {
     let text = outgoing.envelope.to_string();
     let mut response = json(outgoing.status, Body::empty());
     set(&mut response, header::VARY, "Accept-Encoding");
+    let cookie = outgoing.cookie.as_deref().map(HeaderValue::try_from);
+    if let Some(Ok(cookie)) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
     let wanted = headers
         .get(header::ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())

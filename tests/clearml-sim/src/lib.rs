@@ -1,7 +1,8 @@
 //! A simulated ClearML API server, for tests and the demo.
 //!
-//! It answers like the open-source server 2.3.0 (API 2.34): same paths, order of checks, envelope, codes and messages. What was
-//! recorded from the real server is replayed against it in `tests/`. Everything lives in memory.
+//! It is one of two editions ([`Mode`]): the open-source server 2.3.0 (API 2.34), whose recorded answers are replayed against it in
+//! `tests/`, or the Enterprise server after its published reference. Everything lives in memory. What is certain, what is modelled
+//! and what is unknown: `docs/simulated-clearml.md`.
 //!
 //! ```text
 //!   socket ── http (faults, compression, log) ── call (path, version, who, body) ── endpoints ── services ── store
@@ -47,6 +48,7 @@ pub use self::{
     store::{
         enterprise::{Enterprise, Refusal, TenantApi},
         queue::{Entry, Queue},
+        resources::{Configuration, Pool, Profile},
         task::{Execution, Status, Task},
     },
 };

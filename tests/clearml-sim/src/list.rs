@@ -74,14 +74,14 @@ pub(crate) fn pattern(body: &Body, field: &str) -> Result<Option<Regex>, ApiErro
 }
 
 /// A filter by tags: any of some, none of others.
-struct Tags<'a> {
+pub(crate) struct Tags<'a> {
     any: Vec<&'a str>,
     none: Vec<&'a str>,
 }
 
 impl<'a> Tags<'a> {
     /// `-x` leaves out x; so does `x` after `__$not`.
-    fn parse(list: Vec<&'a str>) -> Self {
+    pub(crate) fn parse(list: Vec<&'a str>) -> Self {
         let (mut any, mut none) = (Vec::new(), Vec::new());
         let mut not = false;
         for tag in list {
@@ -99,7 +99,7 @@ impl<'a> Tags<'a> {
         Self { any, none }
     }
 
-    fn admit(&self, tags: &[String]) -> bool {
+    pub(crate) fn admit(&self, tags: &[String]) -> bool {
         let has = |tag: &&str| tags.iter().any(|own| own == tag);
         (self.any.is_empty() || self.any.iter().any(has)) && !self.none.iter().any(has)
     }

@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let state = State::with_mode(mode);
     let users = match seed_file {
         Some(path) => read(&path)?,
-        None => Seed::small(),
+        None => Seed::small(mode),
     }
     .plant(&state);
     let server = Server::start(listen, state)

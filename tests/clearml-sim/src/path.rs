@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
 
-/// What the server speaks, and what a path without a version means.
-pub(crate) const LATEST: Version = Version(2, 34);
-
 impl Version {
     fn parse(text: &str) -> Option<Self> {
         if text.len() < 2 || !text.starts_with(|first: char| first.is_ascii_digit()) {
@@ -40,13 +37,13 @@ impl fmt::Display for Version {
     }
 }
 
-/// Takes a path apart into version and `service.action`. `None`: the server does not understand it.
-pub(crate) fn parse(path: &str) -> Option<(Version, &str)> {
+/// Takes a path apart into version, if it has one, and `service.action`. `None`: the server does not understand it.
+pub(crate) fn parse(path: &str) -> Option<(Option<Version>, &str)> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     let (version, name) = match path.split_once('/') {
-        Some((version, name)) => (Version::parse(version.strip_prefix('v')?)?, name),
-        None => (LATEST, path),
+        Some((version, name)) => (Some(Version::parse(version.strip_prefix('v')?)?), name),
+        None => (None, path),
     };
     let (service, action) = name.split_once('.')?;
     (is_word(service) && is_word(action)).then_some((version, name))
@@ -67,12 +64,12 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("/debug.ping", LATEST)]
-    #[case("debug.ping", LATEST)]
-    #[case("/v2.20/debug.ping", Version(2, 20))]
-    #[case("/v2.20/debug.ping/", Version(2, 20))]
-    #[case("/v25/debug.ping", Version(25, 0))]
-    fn understands(#[case] path: &str, #[case] version: Version) {
+    #[case("/debug.ping", None)]
+    #[case("debug.ping", None)]
+    #[case("/v2.20/debug.ping", Some(Version(2, 20)))]
+    #[case("/v2.20/debug.ping/", Some(Version(2, 20)))]
+    #[case("/v25/debug.ping", Some(Version(25, 0)))]
+    fn understands(#[case] path: &str, #[case] version: Option<Version>) {
         assert_eq!(parse(path), Some((version, "debug.ping")));
     }
 

@@ -4,14 +4,19 @@ use serde::Deserialize;
 
 use crate::{
     identity::Role,
+    mode::Mode,
+    services::tenants::DEFAULT_COMPANY,
     state::{Credentials, State},
-    store::queue::DEFAULT,
+    store::{enterprise::Enterprise, queue::DEFAULT},
 };
 
 /// The content of a world, as JSON.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seed {
+    /// How the Enterprise server behaves where its reference leaves it open.
+    #[serde(default)]
+    pub enterprise: Enterprise,
     /// Companies ("workspaces").
     pub companies: Vec<SeedCompany>,
 }
@@ -20,6 +25,8 @@ pub struct Seed {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SeedCompany {
+    /// Identifier; made up unless given.
+    pub id: Option<String>,
     /// Name.
     pub name: String,
     /// Users.
@@ -58,22 +65,29 @@ pub struct SeedTask {
 }
 
 impl Seed {
-    /// Company "clearml" with user "admin" and an empty queue "default".
+    /// The server's default company "clearml" with user "admin" and an empty queue "default"; in the Enterprise edition also with
+    /// user "supervisor" of role system, whose keys set up tenants.
     #[must_use]
-    pub fn small() -> Self {
-        let admin = SeedUser {
-            name: "admin".to_owned(),
-            role: Some(Role::Admin),
+    pub fn small(mode: Mode) -> Self {
+        let user = |name: &str, role| SeedUser {
+            name: name.to_owned(),
+            role: Some(role),
             access_key: None,
             secret_key: None,
         };
+        let mut users = vec![user("admin", Role::Admin)];
+        if mode == Mode::Enterprise {
+            users.push(user("supervisor", Role::System));
+        }
         let company = SeedCompany {
+            id: Some(DEFAULT_COMPANY.to_owned()),
             name: "clearml".to_owned(),
-            users: vec![admin],
+            users,
             queues: vec!["default".to_owned()],
             tasks: Vec::new(),
         };
         Self {
+            enterprise: Enterprise::default(),
             companies: vec![company],
         }
     }
@@ -81,9 +95,11 @@ impl Seed {
     /// Fills a world and returns its users: company, name and keys.
     #[must_use]
     pub fn plant(self, state: &State) -> Vec<(String, String, Credentials)> {
+        state.set_enterprise(|enterprise| *enterprise = self.enterprise);
         let mut users = Vec::new();
         for company in self.companies {
-            let id = state.add_company(&company.name);
+            let id = company.id.unwrap_or_else(|| state.store().random.id());
+            state.add_company_as(&id, &company.name);
             for user in company.users {
                 let role = user.role.unwrap_or(Role::User);
                 let keys = match (user.access_key, user.secret_key) {

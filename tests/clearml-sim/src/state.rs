@@ -14,8 +14,8 @@ use crate::{
     identity::Role,
     mode::Mode,
     store::{
-        Company, Session, Store, enterprise::Enterprise, queue::Queue, task::Status, task::Task,
-        user::Key, user::User,
+        Company, Session, Store, enterprise::Enterprise, queue::Queue, resources::Configuration,
+        task::Status, task::Task, user::Key, user::User,
     },
 };
 
@@ -78,11 +78,15 @@ impl State {
 
     /// Adds a company ("workspace") and returns its identifier.
     pub fn add_company(&self, name: &str) -> String {
-        let mut store = self.store();
-        let id = store.random.id();
-        let name = name.to_owned();
-        store.companies.insert(&id, Company { name });
+        let id = self.store().random.id();
+        self.add_company_as(&id, name);
         id
+    }
+
+    /// Adds a company with an identifier of the caller's choice.
+    pub fn add_company_as(&self, id: &str, name: &str) {
+        let name = name.to_owned();
+        self.store().companies.insert(id, Company { name });
     }
 
     /// Adds an ordinary user of a company.
@@ -202,6 +206,18 @@ impl State {
     /// Changes how the Enterprise server behaves where its reference leaves it open.
     pub fn set_enterprise(&self, change: impl FnOnce(&mut Enterprise)) {
         change(&mut self.store().enterprise);
+    }
+
+    /// Lets a user join another company: the user may log in there too.
+    pub fn join(&self, user: &str, company: &str) {
+        if let Some(user) = self.store().users.get_mut(user) {
+            user.joined.push(company.to_owned());
+        }
+    }
+
+    /// Changes a company's pools and profiles, as its administrators do in the web application. They count once published.
+    pub fn draft_resources(&self, company: &str, draft: Configuration) {
+        self.store().tenant_mut(company).resources.draft = draft;
     }
 }
 

@@ -163,7 +163,7 @@ impl<T> Table<T> {
         self.rows.remove(&self.places.remove(id)?)
     }
 
-    /// Rows with their identifiers.
+    /// Rows with their identifiers, in the order in which they came.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &T)> {
         let mut ids: Vec<(u64, &str)> = self
             .places
@@ -179,13 +179,8 @@ impl<T> Table<T> {
         self.rows.values()
     }
 
-    /// Rows with their identifiers, in the order in which they came.
-    pub(crate) fn iter_named(&self) -> impl Iterator<Item = (&str, &T)> {
-        let mut places: Vec<_> = self.places.iter().collect();
-        places.sort_unstable_by_key(|(_, place)| **place);
-        places
-            .into_iter()
-            .filter_map(|(id, place)| Some((id.as_str(), self.rows.get(place)?)))
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.rows.values_mut()
     }
 }
 

@@ -38,8 +38,8 @@ pub(crate) fn issue(
         "iat": now.as_second(),
         "env": "<unknown>",
         "session_id": session,
-        "api_version": crate::path::LATEST.to_string(),
-        "server_version": "2.3.0",
+        "api_version": store.mode.api_version().to_string(),
+        "server_version": store.mode.server_version(),
         "server_build": "",
         "feature_set": match store.mode {
             Mode::Oss => "basic",

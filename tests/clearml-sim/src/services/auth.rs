@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    body::Body,
     endpoints::Call,
     error::ApiError,
     identity::Role,
@@ -17,6 +18,22 @@ pub(crate) fn login(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErro
     let life = life(store, call)?;
     let token = token::issue(store, call.identity, life, call.now);
     Ok(json!({"token": token}))
+}
+
+/// The header with which an answer gives browsers a token, or takes it away.
+pub(crate) fn cookie(
+    endpoint: &str,
+    body: &Body,
+    data: &Value,
+) -> Result<Option<String>, ApiError> {
+    let wanted = body.loose_flag("set_cookie")?.unwrap_or(true);
+    let (token, age) = match (endpoint, data.get("token").and_then(Value::as_str)) {
+        ("auth.login", Some(token)) if wanted => (token, 99_999_999_999_i64),
+        ("auth.logout" | "login.logout", _) => ("", 0),
+        _ => return Ok(None),
+    };
+    let cookie = format!("{COOKIE}={token}; Max-Age={age}; HttpOnly; Path=/; SameSite=Lax");
+    Ok(Some(cookie))
 }
 
 /// How long a token is to last, in seconds; `None`: for ever.

@@ -244,7 +244,7 @@ pub(crate) fn add_task(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiE
         return Err(ApiError::already_queued(task));
     }
     if body.flag("update_execution_queue")?
-        && let Some(task) = store.tasks.get_mut(task)
+        && let Ok(task) = store.task_mut(task, company)
     {
         task.execution.queue = Some(id.to_owned());
     }

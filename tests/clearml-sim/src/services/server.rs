@@ -7,21 +7,17 @@ use serde_json::{Value, json};
 use crate::{
     endpoints::{self, Call},
     error::ApiError,
-    path::LATEST,
     store::Store,
     token::{LONGEST_LIFE, USUAL_LIFE},
 };
 
-/// The release that is simulated.
-pub(crate) const VERSION: &str = "2.3.0";
-
 #[expect(clippy::unnecessary_wraps, reason = "all endpoints have one form")]
-pub(crate) fn info(_: &mut Store, _: &Call<'_>) -> Result<Value, ApiError> {
+pub(crate) fn info(store: &mut Store, _: &Call<'_>) -> Result<Value, ApiError> {
     Ok(json!({
-        "version": VERSION,
+        "version": store.mode.server_version(),
         "build": "",
         "commit": "",
-        "api_version": LATEST.to_string(),
+        "api_version": store.mode.api_version().to_string(),
     }))
 }
 

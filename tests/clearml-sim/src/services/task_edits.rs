@@ -122,9 +122,7 @@ pub(crate) fn delete(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErr
         ));
     }
     let queue = task.execution.queue.clone();
-    if let Some(queue) = queue.and_then(|queue| store.queues.get_mut(&queue)) {
-        queue.remove(id, call.date());
-    }
+    store.leave_queue(id, &call.identity.company, queue.as_deref(), call.date());
     store.tasks.remove(id);
     Ok(json!({"deleted": true}))
 }

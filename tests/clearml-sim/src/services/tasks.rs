@@ -8,6 +8,7 @@ use crate::{
     endpoints::Call,
     error::ApiError,
     list::{self, Filter},
+    mode::Mode,
     store::{
         Store,
         task::{Status, Task},
@@ -110,7 +111,9 @@ pub(crate) fn enqueue(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiEr
     store.queue_mut(&queue, company)?;
     let task = store.task_mut(id, company)?;
     let before = task.status;
-    if before == Status::Queued {
+    let waits = before == Status::Queued && !may_wait_again(store, id, company);
+    let task = store.task_mut(id, company)?;
+    if waits {
         // The real server has changed the task before it looks into the queue, and takes back all but the reason.
         "failed enqueueing".clone_into(&mut task.status_reason);
         return Err(ApiError::already_queued(id));
@@ -118,8 +121,10 @@ pub(crate) fn enqueue(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiEr
     let mut fields = change(store, call, Status::Queued)?;
     let queued = store.queue_mut(&queue, company)?.push(id, call.date());
     let task = store.task_mut(id, company)?;
-    task.enqueue_status = Some(before);
-    fields.insert("enqueue_status".to_owned(), json!(before));
+    if before != Status::Queued {
+        task.enqueue_status = Some(before);
+    }
+    fields.insert("enqueue_status".to_owned(), json!(task.enqueue_status));
     // A mere `false` keeps the queue that the task came from.
     if body.get("update_execution_queue") != Some(&json!(false)) {
         task.execution.queue = Some(queue.clone());
@@ -128,7 +133,16 @@ pub(crate) fn enqueue(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiEr
     Ok(json!({"queued": u8::from(queued), "updated": 1, "fields": fields}))
 }
 
-/// Takes a task out of its queue again.
+/// Whether a task that counts as waiting may be put into a queue all the same. The Enterprise server allows that, since 3.22.3, to
+/// one that was taken out of its queue and not started.
+fn may_wait_again(store: &Store, task: &str, company: &str) -> bool {
+    store.mode == Mode::Enterprise
+        && !store.queues.iter().any(|queue| {
+            queue.company == company && queue.entries.iter().any(|entry| entry.task == task)
+        })
+}
+
+/// Takes a task out of its queue again; `new_status` is what it is then, unless what it was before.
 pub(crate) fn dequeue(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
     let company = &call.identity.company;
     let id = call.body.required("task")?;
@@ -139,11 +153,21 @@ pub(crate) fn dequeue(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiEr
             Status::Created.name(),
         ));
     }
+    let new = match call.body.text("new_status")? {
+        None => None,
+        Some(name) => Some(Status::named(name).ok_or_else(|| {
+            ApiError::field(
+                "new_status",
+                &format!("value '{name}' is not a valid choice.."),
+            )
+        })?),
+    };
     let before = task.enqueue_status.take().unwrap_or(Status::Created);
-    let queue = task.execution.queue.take();
-    let queue = queue.and_then(|queue| store.queues.get_mut(&queue));
-    let dequeued = queue.is_some_and(|queue| queue.remove(id, call.date()));
-    let mut fields = force(store, call, before)?;
+    let origin = task.execution.queue.take();
+    let everywhere = call.body.flag("remove_from_all_queues")?;
+    let origin = origin.as_deref().filter(|_| !everywhere);
+    let dequeued = store.leave_queue(id, company, origin, call.date());
+    let mut fields = force(store, call, new.unwrap_or(before))?;
     fields.insert("enqueue_status".to_owned(), Value::Null);
     Ok(json!({"dequeued": u8::from(dequeued), "updated": 1, "fields": fields}))
 }
@@ -178,10 +202,10 @@ pub(crate) fn stop(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError
         (Status::Stopped, message.as_str())
     };
     let waits = task.status == Status::Queued;
-    let queue = task.execution.queue.clone().filter(|_| waits);
+    let queue = task.execution.queue.clone();
     let fields = set(store, call, status, message)?;
-    if let Some(queue) = queue.and_then(|queue| store.queues.get_mut(&queue)) {
-        queue.remove(id, now);
+    if waits {
+        store.leave_queue(id, company, queue.as_deref(), now);
     }
     Ok(json!({"updated": 1, "fields": fields}))
 }

@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::accounts::groups;
 use crate::{
     endpoints::Call,
     error::ApiError,
+    identity::Role,
     list,
+    mode::Mode,
     store::{
         Store,
         user::{NewUser, User},
@@ -33,13 +36,31 @@ pub(crate) fn of_company<'a>(
 ) -> impl Iterator<Item = (&'a str, &'a User)> {
     store
         .users
-        .iter_named()
+        .pairs()
         .filter(move |(_, user)| user.company == company && !user.is_protected())
+}
+
+/// Address, role and groups too, for administrators of the Enterprise server who ask for them.
+fn show_with_auth(id: &str, user: &User) -> Value {
+    let mut row = show(id, user);
+    if let Some(row) = row.as_object_mut() {
+        row.insert("email".to_owned(), json!(user.email));
+        row.insert("role".to_owned(), json!(user.role.name()));
+        row.insert("groups".to_owned(), json!(groups(user.role)));
+    }
+    row
 }
 
 fn rows(store: &Store, call: &Call<'_>) -> Result<Vec<Value>, ApiError> {
     let name = list::pattern(call.body, "name")?;
     let ids = call.body.list("id")?;
+    let is_admin = matches!(call.identity.role, Role::Admin | Role::Root | Role::System);
+    let auth = store.mode == Mode::Enterprise && call.body.flag("include_auth")?;
+    if auth && !is_admin {
+        let error = ApiError::new(403, 20, "Forbidden (include_auth is for administrators)");
+        return Err(error.with(&[("role", call.identity.role.name())]));
+    }
+    let show = if auth { show_with_auth } else { show };
     Ok(of_company(store, &call.identity.company)
         .filter(|(id, _)| ids.is_empty() || ids.contains(id))
         .filter(|(_, user)| name.as_ref().is_none_or(|name| name.is_match(&user.name)))
@@ -122,7 +143,7 @@ pub(crate) fn create(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiErr
         company,
         name: body.required("name")?,
         email: None,
-        role: crate::identity::Role::User,
+        role: Role::User,
         service: false,
     };
     let made = store.enrol(&new, call.date())?;

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use crate::{
     endpoints::Call,
     error::ApiError,
+    list::{self, Tags},
     store::{Store, worker::Worker},
 };
 
 /// How long a worker may be silent unless it says otherwise, in seconds.
 const TIMEOUT_SECONDS: u64 = 600;
+/// Workers that were silent for longer are not listed, unless the request says otherwise, in seconds.
+const LAST_SEEN_SECONDS: i64 = 3600;
 
 pub(crate) fn register(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
     let body = call.body;
@@ -113,18 +116,21 @@ pub(crate) fn status_report(store: &mut Store, call: &Call<'_>) -> Result<Value,
 }
 
 pub(crate) fn get_all(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {
-    let now = call.date();
-    let seen = call
-        .body
-        .number("last_seen")?
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .filter(|seconds| *seconds > 0)
-        .map(Duration::from_secs);
+    let (now, body) = (call.date(), call.body);
+    let seen = body.number("last_seen")?.unwrap_or(LAST_SEEN_SECONDS);
+    // Zero: however long ago.
+    let seen = u64::try_from(seen).ok().filter(|seconds| *seconds > 0);
+    let seen = seen.map(Duration::from_secs);
+    let tags = Tags::parse(body.list("tags")?);
+    let system_tags = Tags::parse(body.list("system_tags")?);
+    let name = list::pattern(body, "worker_pattern")?;
     let workers: Vec<Value> = store
         .workers
         .iter()
         .filter(|worker| worker.company == call.identity.company && worker.is_alive(now))
         .filter(|worker| seen.is_none_or(|seen| worker.silence(now) <= seen))
+        .filter(|worker| tags.admit(&worker.tags) && system_tags.admit(&worker.system_tags))
+        .filter(|worker| name.as_ref().is_none_or(|name| name.is_match(&worker.name)))
         .map(|worker| show(store, worker))
         .collect();
     Ok(json!({"workers": workers}))

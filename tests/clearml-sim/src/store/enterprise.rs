@@ -57,8 +57,8 @@ pub struct Enterprise {
     pub features_in_defaults: bool,
     /// Features that every company has unless it excludes them. All: "by default all users have all features".
     pub features: Vec<Feature>,
-    /// Names of the queues that the server makes in a new company. One, `default`: the reference has the list `app_queues` but no
-    /// names.
+    /// Names of the queues that the server makes in a new company. One, of a name that is made up: the reference has the list
+    /// `app_queues` but no names, and the guide makes the queue `default` by hand.
     pub app_queues: Vec<String>,
     /// A company of this name exists. 400/801, as for all that is unique in the open-source server.
     pub name_taken: Refusal,
@@ -114,7 +114,7 @@ impl Default for Enterprise {
             system_crosses_companies: true,
             features_in_defaults: true,
             features: Feature::ALL.to_vec(),
-            app_queues: vec!["default".to_owned()],
+            app_queues: vec!["applications".to_owned()],
             name_taken: Refusal::new(400, 801, UNIQUE),
             domain_taken: Refusal::new(400, 801, UNIQUE),
             user_limit: Refusal::new(400, 1200, "Maximum number of users reached"),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{date::Date, list::Row};
+use crate::{date::Date, list::Row, mode::Mode, store::Store};
 
 /// System tag of queues that listings leave out unless they are asked for.
 pub(crate) const HIDDEN: &str = "k8s-glue";
@@ -98,6 +98,28 @@ impl Queue {
             self.last_update = now.stored();
         }
         removed
+    }
+}
+
+impl Store {
+    /// Takes a task out of the queue that it names as its own; without one, out of all. False when it was in none.
+    ///
+    /// On the Enterprise server always out of all: its agents leave the queue of origin on a task while it waits in another.
+    pub(crate) fn leave_queue(
+        &mut self,
+        task: &str,
+        company: &str,
+        queue: Option<&str>,
+        now: Date,
+    ) -> bool {
+        let only = queue.filter(|_| self.mode == Mode::Oss);
+        let mut left = false;
+        for row in self.queues.iter_mut().filter(|row| row.company == company) {
+            if only.is_none_or(|only| row.id == only) {
+                left |= row.remove(task, now);
+            }
+        }
+        left
     }
 }
 

@@ -39,38 +39,45 @@ pub(crate) struct Connection {
     pub(crate) profile: String,
 }
 
-/// Pools and profiles.
+/// Pools of resources, and profiles of what tasks take from them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Configuration {
+pub struct Configuration {
+    /// Pools.
     #[serde(default)]
-    pub(crate) pools: Vec<Pool>,
+    pub pools: Vec<Pool>,
+    /// Profiles.
     #[serde(default)]
-    pub(crate) profiles: Vec<Profile>,
+    pub profiles: Vec<Profile>,
 }
 
+/// Resources of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Pool {
-    pub(crate) id: String,
-    pub(crate) name: String,
+pub struct Pool {
+    /// Identifier.
+    pub id: String,
+    /// Name.
+    pub name: String,
     /// Units of resource it has.
     #[serde(default)]
-    pub(crate) resources: f64,
+    pub resources: f64,
 }
 
 /// What a task takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Profile {
-    pub(crate) id: String,
-    pub(crate) name: String,
+pub struct Profile {
+    /// Identifier.
+    pub id: String,
+    /// Name.
+    pub name: String,
     /// Units of resource for one task.
     #[serde(default = "one", rename = "profile_cost")]
-    pub(crate) cost: f64,
+    pub cost: f64,
     /// Pools that it takes them from, best first.
     #[serde(default)]
-    pub(crate) pool_links: Vec<String>,
+    pub pool_links: Vec<String>,
 }
 
 fn one() -> f64 {

@@ -38,6 +38,13 @@ impl Status {
         }
     }
 
+    /// The status of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        use Status::{Completed, Created, Failed, InProgress, Queued, Stopped};
+        let all = [Created, Queued, InProgress, Stopped, Completed, Failed];
+        all.into_iter().find(|status| status.name() == name)
+    }
+
     /// Whether the server lets a task go from here to there without force.
     pub(crate) fn may_become(self, new: Self) -> bool {
         use Status::{Completed, Created, Failed, InProgress, Queued, Stopped};

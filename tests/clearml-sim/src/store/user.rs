@@ -109,7 +109,7 @@ impl Store {
         self.check_limit(new)?;
         let mut user = User::new(new.company, new.name, new.role, now);
         user.email = new.email.map(str::to_owned);
-        user.created_in_version = Some(crate::services::server::VERSION.to_owned());
+        user.created_in_version = Some(self.mode.server_version().to_owned());
         user.service = new.service;
         let id = self.random.id();
         self.users.insert(&id, user);

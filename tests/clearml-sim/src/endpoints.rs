@@ -140,6 +140,7 @@ const V2_2: Version = Version(2, 2);
 const V2_4: Version = Version(2, 4);
 const V2_8: Version = Version(2, 8);
 const V2_12: Version = Version(2, 12);
+const V2_13: Version = Version(2, 13);
 const V2_15: Version = Version(2, 15);
 
 const ENDPOINTS: &[Endpoint] = &[
@@ -177,7 +178,7 @@ const ENDPOINTS: &[Endpoint] = &[
     user("auth.revoke_credentials", V1_0, credentials::revoke),
     open("auth.fixed_users_mode", V1_0, login::fixed_users_mode),
     open("login.supported_modes", V1_0, login::supported_modes),
-    user("login.logout", V2_2, auth::logout),
+    user("login.logout", V2_13, auth::logout),
     only(
         &[Role::System, Role::Root],
         "users.create",
@@ -213,7 +214,7 @@ const ENDPOINTS: &[Endpoint] = &[
     user("queues.get_default", V2_4, queues::get_default),
     user("queues.delete", V2_4, queues::delete),
     user("queues.update", V2_4, queue_order::update),
-    user("queues.clear_queue", V2_15, queue_order::clear),
+    user("queues.clear_queue", V1_0, queue_order::clear),
     user("queues.get_queue_metrics", V2_4, queue_order::metrics),
     user("queues.move_task_to_front", V2_4, queue_order::to_front),
     user("queues.move_task_to_back", V2_4, queue_order::to_back),

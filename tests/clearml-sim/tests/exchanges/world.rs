@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use clearml_sim::{Credentials, Role, Server, State};
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Asker, Exchange, compare};
 
@@ -131,7 +131,7 @@ impl World {
     /// Asks, and gives what is different from the real server's answer.
     pub(crate) async fn play(&mut self, exchange: &Exchange) -> Vec<String> {
         if let Some(endpoints) = &exchange.endpoints {
-            return self.endpoints(endpoints.len()).await;
+            return self.endpoints(endpoints).await;
         }
         let response = self.request(exchange).send().await.unwrap();
         let mut problems = Vec::new();
@@ -179,17 +179,26 @@ impl World {
         problems
     }
 
-    /// The simulated server has not all endpoints, and may have none that the real one lacks.
-    async fn endpoints(&self, _all: usize) -> Vec<String> {
+    /// The simulated server has not all endpoints; those that it has are in the same versions as the real one's.
+    async fn endpoints(&self, real: &Map<String, Value>) -> Vec<String> {
         let url = format!("{}/server.endpoints", self.server.url());
         let request = self.http.post(url).basic_auth("user", Some("user-secret"));
         let response = request.send().await.unwrap();
         let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-        if answer["data"]["endpoints"].is_object() {
-            Vec::new()
-        } else {
-            vec![format!("no list of endpoints: {answer}")]
-        }
+        let Some(own) = answer["data"]["endpoints"].as_object() else {
+            return vec![format!("no list of endpoints: {answer}")];
+        };
+        println!(
+            "{} of the real server's {} endpoints",
+            own.len(),
+            real.len()
+        );
+        let differs = own
+            .iter()
+            .filter(|(name, versions)| real.get(*name) != Some(*versions));
+        differs
+            .map(|(name, versions)| format!("{name} {versions} instead of {:?}", real.get(name)))
+            .collect()
     }
 
     fn request(&self, exchange: &Exchange) -> RequestBuilder {

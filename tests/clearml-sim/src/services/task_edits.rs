@@ -26,7 +26,15 @@ const EDITABLE: &[&str] = &[
 ];
 
 /// Fields that may change at any time.
-const ALWAYS: &[&str] = &["name", "tags", "system_tags", "comment", "project"];
+const ALWAYS: &[&str] = &[
+    "name",
+    "tags",
+    "system_tags",
+    "comment",
+    "project",
+    "status_reason",
+    "status_message",
+];
 
 /// Changes a task that has not run yet, or with `force` any.
 pub(crate) fn edit(store: &mut Store, call: &Call<'_>) -> Result<Value, ApiError> {

@@ -7,6 +7,8 @@
 
 mod accounts;
 mod clusters;
+mod companies;
+mod identity;
 mod login_routing;
 mod policies;
 mod tasks;

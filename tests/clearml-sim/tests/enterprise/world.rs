@@ -6,6 +6,9 @@ use clearml_sim::{Credentials, Mode, Role, Server, State};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
+/// A day.
+pub(crate) const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+
 /// `result_code` and `result_subcode`.
 pub(crate) type Code = (u64, u64);
 
@@ -163,4 +166,11 @@ pub(crate) fn keys(value: &Value) -> Credentials {
         access_key: text(&value["access_key"]),
         secret_key: text(&value["secret_key"]),
     }
+}
+
+/// The claims of a token.
+pub(crate) fn claims(token: &Value) -> Value {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let claims = token.as_str().unwrap().split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }

@@ -126,6 +126,24 @@ async fn everything_goes_over_to_another_server() {
     }
 }
 
+#[tokio::test]
+async fn a_scroll_goes_on_in_another_server() {
+    let one = World::new().await;
+    one.state().add_queue(&one.company, "other");
+    let scroll = async |world: &World, id: &Value| {
+        let body = json!({"scroll_id": id, "size": 1});
+        let answer = world.send("queues.get_all", &body).await.unwrap();
+        let mut answer: Value = answer.json().await.unwrap();
+        answer["data"].take()
+    };
+    let first = scroll(&one, &Value::Null).await;
+    let other = World::new().await;
+    other.state().restore(&one.state().dump()).unwrap();
+    let keys = one.keys.clone();
+    let next = scroll(&World { keys, ..other }, &first["scroll_id"]).await;
+    assert_eq!(next["queues"][0]["name"], "other");
+}
+
 #[test]
 fn a_mistake_leaves_the_world_as_it_is() {
     let state = State::new();

@@ -232,3 +232,38 @@ async fn a_tenant_is_deleted_softly() {
         .await;
     assert_eq!(code, UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn a_tenant_goes_over_to_another_server_whole() {
+    let one = World::new().await;
+    one.state()
+        .set_enterprise(|enterprise| enterprise.unique_names = true);
+    let domains = json!({"domains": ["acme.example"]});
+    one.data(&one.admin, "login.set_domains", domains).await;
+    let settings = json!({"company": one.acme, "features": ["pipelines"], "allowed_users": 2});
+    one.data(&one.supervisor, "system.update_company_settings", settings)
+        .await;
+    let policy = json!({"name": "research", "user_group": "users", "limit": 2});
+    one.data(&one.admin, "resources.create_policy", policy)
+        .await;
+
+    let other = World::new().await;
+    other.state().restore(&one.state().dump()).unwrap();
+    for (keys, endpoint, body) in [
+        (&one.admin, "login.get_settings", json!({})),
+        (
+            &one.supervisor,
+            "system.company_info",
+            json!({"company": one.acme}),
+        ),
+        (&one.admin, "resources.get_policies", json!({})),
+    ] {
+        let shown = other.data(keys, endpoint, body.clone()).await;
+        assert_eq!(shown, one.data(keys, endpoint, body).await, "{endpoint}");
+        assert_ne!(shown, json!({}), "{endpoint}");
+    }
+    let again = json!({"name": "acme"});
+    other
+        .refused(&one.supervisor, "system.create_company", again, TAKEN)
+        .await;
+}

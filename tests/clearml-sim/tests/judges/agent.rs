@@ -17,7 +17,7 @@ use crate::programs::{file, point, program, python, serve};
 const NAMESPACE: &str = "tenant-a";
 const QUEUE: &str = "gpu-fraction-0_50";
 /// The agent starts within seconds, on a busy machine within many.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 struct World {
     state: State,
@@ -75,7 +75,7 @@ impl World {
             // Agents of one name leave notes there, so that they run once.
             .env("TMPDIR", folder)
             .env("CLEARML_WORKER_ID", "acme:glue")
-            .env("CLEARML_AGENT_QUEUE_POLL_FREQ_SEC", "0.1")
+            .env("CLEARML_AGENT_QUEUE_POLL_FREQ_SEC", "0.3")
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         point(&mut glue, &self.server, &self.keys);

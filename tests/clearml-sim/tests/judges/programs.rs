@@ -12,7 +12,7 @@ use clearml_sim::{Credentials, Server, State};
 use tokio::{process::Command, time::timeout};
 
 /// Longest life of a program that ends by itself.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 pub(crate) async fn serve(state: &State) -> Server {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -10,8 +10,6 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
-
 CLUSTER = Path(os.environ["CLUSTER"])
 PODS = CLUSTER / "pods"
 WAITS = {
@@ -55,6 +53,8 @@ def pods():
 
 
 def apply():
+    import yaml  # takes longer than all the rest, and the other commands do without
+
     pod = yaml.safe_load(Path(option("-f")).read_text())
     pod["status"] = WAITS
     pod["metadata"].setdefault("namespace", option("--namespace"))

@@ -104,6 +104,22 @@ async fn tokens_tell_clients_what_server_it_is(
     );
 }
 
+#[rstest]
+#[case::forever(json!({}), None)]
+#[case::as_long_as_it_asks(json!({"expiration_sec": 60}), Some(60))]
+#[tokio::test]
+async fn the_servers_programs_need_not_log_in_again(
+    #[case] body: Value,
+    #[case] life: Option<i64>,
+) {
+    let world = World::new().await;
+    let token = world.data(&world.supervisor, "auth.login", body).await;
+    let claims = claims(&token["token"]);
+    let expires = claims.get("exp").and_then(Value::as_i64);
+    let issued = claims["iat"].as_i64().unwrap();
+    assert_eq!(expires.map(|expires| expires - issued), life);
+}
+
 #[tokio::test]
 async fn a_browser_is_given_the_token_as_a_cookie() {
     let world = World::new().await;

@@ -127,3 +127,32 @@ async fn a_task_keeps_to_its_life(
     assert_eq!(answer["meta"]["result_code"], 400);
     assert_eq!(answer["meta"]["result_subcode"], subcode, "{answer}");
 }
+
+#[tokio::test]
+async fn programs_leave_notes_on_a_task_that_waits() {
+    let world = World::new().await;
+    let queue = Some(world.queue.as_str());
+    let id = world.state().add_task(&world.company, "train", queue);
+    let note = json!({"task": id, "status_message": "K8S glue status: Unschedulable"});
+    world.data("tasks.update", note).await;
+    let hyperparams = json!([{"section": "properties", "name": "k8s-queue", "value": "gpu"}]);
+    let property = json!({"task": id, "hyperparams": hyperparams});
+    world.data("tasks.edit_hyper_params", property).await;
+    let task = world.task(&id);
+    assert_eq!(task.status_message, "K8S glue status: Unschedulable");
+    assert_eq!(task.status, Status::Queued);
+    let property = &task.other["hyperparams"]["properties"]["k8s-queue"];
+    assert_eq!(property["value"], "gpu");
+    // What it is to do does not change any more.
+    let hyperparams = json!([{"section": "Args", "name": "rate", "value": "1"}]);
+    for (endpoint, body) in [
+        ("tasks.edit", json!({"task": id, "script": {}})),
+        (
+            "tasks.edit_hyper_params",
+            json!({"task": id, "hyperparams": hyperparams}),
+        ),
+    ] {
+        let refused = world.call(endpoint, body).await;
+        assert_eq!(refused["meta"]["result_subcode"], 110, "{endpoint}");
+    }
+}

@@ -85,3 +85,32 @@ async fn ask(
     let number = |field: &str| answer["meta"][field].as_u64().unwrap();
     (number("result_code"), number("result_subcode"))
 }
+
+#[tokio::test]
+async fn both_halves_of_the_keys_count() {
+    let world = World::new().await;
+    let code = async |access_key: &str, secret_key: &str| {
+        let keys = Credentials {
+            access_key: access_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+        };
+        ask(&world, Some(&keys), "queues.get_all", &[], "{}").await
+    };
+    let (access, secret) = (&*world.keys.access_key, &*world.keys.secret_key);
+    assert_eq!(code(access, secret).await, (200, 0));
+    for (access, secret) in [(access, "other"), (access, ""), ("other", secret)] {
+        assert_eq!(code(access, secret).await, (401, 22));
+    }
+}
+
+#[rstest]
+#[case::too_old("v2.3/queues.get_all", (404, 0))]
+#[case::oldest("v2.4/queues.get_all", (200, 0))]
+#[case::none("queues.get_all", (200, 0))]
+#[case::newer_than_the_server("v9.99/queues.get_all", (200, 0))]
+#[tokio::test]
+async fn endpoints_begin_with_a_version(#[case] path: &str, #[case] expected: (u64, u64)) {
+    let world = World::new().await;
+    let found = ask(&world, Some(&world.keys), path, &[], "{}").await;
+    assert_eq!(found, expected);
+}

@@ -6,6 +6,8 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "its output is its purpose, and nothing depends on it"
 )]
@@ -69,7 +71,8 @@ async fn repartitions(node: &SimNode, stream: &mut Joined, gpus: &[Gpu]) {
         stream.want(generation, &layouts).await;
         let (_, outcome) = stream.outcome().await;
         let took = began.elapsed();
-        let held = |gpu: &mica_proto::v1::GpuOutcome| gpu.refusal.is_none() && gpu.failure.is_none();
+        let held =
+            |gpu: &mica_proto::v1::GpuOutcome| gpu.refusal.is_none() && gpu.failure.is_none();
         assert!(outcome.gpus.iter().all(held), "{outcome:?}");
         took
     };
@@ -108,7 +111,7 @@ async fn idle(agent: &Running) {
         scrapes.push(start.elapsed());
         assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     }
-    let busy = (cpu_time(pid) - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    let busy = cpu_time(pid).saturating_sub(cpu).as_secs_f64() / began.elapsed().as_secs_f64();
     println!(
         "idle, {GPUS} GPUs × 7 instances, a scrape each {SCRAPE_INTERVAL:?}   resident {:.1} MiB, CPU {:.3} % of a core, a scrape {:.2?}",
         resident_mib(pid),

@@ -250,19 +250,24 @@ mod tests {
         let words = mapped();
         let cell = Cell::<Many>::at(0);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let writer = scope.spawn(|| {
                 for i in 1..=50_000 {
                     cell.write(&words, &Many([i; 64]));
                 }
             });
             let mut last = 0;
             let cache = Cache::default();
-            while last < 50_000 {
+            loop {
+                let done = writer.is_finished();
                 let Many(read) = cell.read_through(&words, &cache);
                 assert!(read.iter().all(|&word| word == read[0]), "torn: {read:?}");
                 assert!(read[0] >= last, "went back from {last} to {}", read[0]);
                 last = read[0];
+                if done {
+                    break;
+                }
             }
+            assert_eq!(last, 50_000);
         });
     }
 

@@ -1,5 +1,6 @@
 //! Event sets: who is told of what, and when.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nvml_sim::{EventKind, NodeError, NodeOptions, Permission};
@@ -191,25 +192,38 @@ fn a_lost_gpu_ends_the_wait_after_its_events() {
     assert_eq!(client.next(set), Err(10));
 }
 
-/// Waits without end in another thread, until something is done that must end the wait.
+/// Waits in another thread, and once that sleeps does something that must end the wait.
 fn woken_by(act: impl FnOnce(&Rig)) -> Result<u64, u32> {
-    let rig = rig_with(&["a100-40gb"], true, &NodeOptions::default());
+    let rig = &rig_with(&["a100-40gb"], true, &NodeOptions::default());
     let set = rig.client.event_set().unwrap();
     rig.client
         .register(rig.client.gpu(0).unwrap(), XID, set)
         .unwrap();
     let set = set.expose_provenance();
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = scope.spawn(move || {
             let set = std::ptr::with_exposed_provenance_mut(set);
-            rig.client.wait(set, u32::MAX).map(|data| data.eventData)
+            tell.send(std::fs::read_link("/proc/thread-self").unwrap())
+                .unwrap();
+            // Longer than the deadline below, but not for ever: a failed test ends.
+            rig.client.wait(set, 60_000).map(|data| data.eventData)
         });
-        act(&rig);
+        let thread = Path::new("/proc").join(told.recv().unwrap());
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !waits.is_finished() {
-            assert!(Instant::now() < deadline, "it sleeps on");
-            std::thread::yield_now();
-        }
+        let wait_until = |done: &dyn Fn() -> bool, otherwise: &str| {
+            while !done() {
+                assert!(Instant::now() < deadline, "{otherwise}");
+                std::thread::yield_now();
+            }
+        };
+        let sleeps = || {
+            let stat = std::fs::read_to_string(thread.join("stat")).unwrap();
+            stat.rsplit_once(')').unwrap().1.starts_with(" S")
+        };
+        wait_until(&sleeps, "it does not sleep");
+        act(rig);
+        wait_until(&|| waits.is_finished(), "it sleeps on");
         waits.join().unwrap()
     })
 }

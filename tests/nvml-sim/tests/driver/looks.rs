@@ -54,6 +54,16 @@ fn a_careful_client_is_clean() {
     );
 }
 
+#[test]
+fn asking_for_the_mode_in_force_touches_nobody() {
+    let (rig, gi, ..) = one();
+    rig.node.start_process(0, Some(gi), 7, 0).unwrap();
+    let gpu = rig.client.gpu(0).unwrap();
+    assert_eq!(rig.client.set_mig_mode(gpu, 1), Ok(0));
+    let verdict = verdict(&rig.node);
+    assert_eq!((touches(&verdict), verdict.mode_changes), (vec![], 0));
+}
+
 /// The second check goes by the places of processes: the same instance ids on another GPU are another place.
 #[test]
 fn a_process_on_another_gpu_is_not_hit() {

@@ -3,7 +3,8 @@
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 NODES=(node-a node-b)
-TEST_IMAGE=mica.test/busybox:1 # in every cluster; also what keeps a pod's namespaces open (containerd.toml names it)
+export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 # of cgroup version 1
+BUSYBOX_IMAGE=mica.test/busybox:1 # in every cluster: it keeps a pod's namespaces open (config/containerd.toml)
 
 die() {
     echo "${0##*/}: $*" >&2

@@ -1,5 +1,5 @@
 // Kubernetes in one program: it is what its name says (etcd, kube-apiserver, …), which symlinks give it.
-// One program because all of them share most of their code: one build of 5 minutes and 150 MB instead of seven.
+// One program because all of them share most of their code: one build and 150 MB instead of seven.
 package main
 
 import (

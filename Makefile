@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; the rest is for people who change Mica.
 CARGO ?= cargo
-.PHONY: help demo test cluster lint fmt bench bench-agent bench-driver clean
+.PHONY: help demo test soak cluster lint fmt bench bench-agent bench-driver clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -11,6 +11,10 @@ demo: ## Show Mica at work on simulated GPUs; ends by itself within two minutes 
 
 test: ## Build and run every test, installing what they need
 	tests/run
+
+soak: ## Live through histories of a GPU that make test has not seen, without end (MICA_HISTORIES=N: so many)
+	MICA_HISTORIES=$(or $(MICA_HISTORIES),0) MICA_HISTORIES_FROM=$(shell date +%s)000000 \
+		$(CARGO) test --release --locked --workspace --test histories -- --nocapture
 
 cluster: ## Bring up a real two-node Kubernetes in target/cluster, to keep; needs root (tests/cluster/README.md)
 	tests/cluster/up target/cluster

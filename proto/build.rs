@@ -1,7 +1,11 @@
 //! Generates the wire types. protox compiles the .proto files in Rust, so that no protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["mica/v1/fleet.proto", "mica/v1/console.proto"];
+    let files = [
+        "mica/v1/fleet.proto",
+        "mica/v1/console.proto",
+        "kubelet/podresources.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -120,6 +120,9 @@ pub struct RunArgs {
     /// The NVML library
     #[command(flatten)]
     pub nvml: NvmlArgs,
+    /// The node's kubelet
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
     /// What is kept on disk
     #[command(flatten)]
     pub state: StateArgs,
@@ -172,6 +175,9 @@ pub struct InspectArgs {
     /// Where processes are seen
     #[command(flatten)]
     pub proc: ProcArgs,
+    /// The node's kubelet
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
     /// Tables for people, or JSON
     #[arg(short, long, env = "MICA_AGENT_OUTPUT", default_value = "text")]
     pub output: OutputFormat,
@@ -188,6 +194,19 @@ pub struct NvmlArgs {
         default_value = "libnvidia-ml.so.1"
     )]
     pub nvml_library: OsString,
+}
+
+/// Where the kubelet is.
+#[derive(Debug, Args)]
+pub struct KubeletArgs {
+    /// Socket on which the node's kubelet tells which containers hold which devices; `none` where there is no kubelet. While it does not
+    /// answer nothing is destroyed [default: /var/lib/kubelet/pod-resources/kubelet.sock if that exists when the agent starts, else none]
+    #[arg(
+        long,
+        env = "MICA_AGENT_POD_RESOURCES_SOCKET",
+        value_name = "PATH|none"
+    )]
+    pub pod_resources_socket: Option<PathBuf>,
 }
 
 /// Form of the data on standard output.

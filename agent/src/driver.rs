@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     generation::Newest, health::Ignored, holders::Processes, inventory::Inventory,
     journal::Journal, metrics::DriverMetrics, mig_mode::View, reset, sentinel::Sentinel,
+    usage::Sources,
 };
 
 mod events;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub newest: Newest,
     /// What is done to each GPU.
     pub journal: Journal,
+    /// Who uses what, beside processes.
+    pub sources: Sources,
     /// Where steps and outcomes are counted.
     pub metrics: DriverMetrics,
 }
@@ -202,13 +205,14 @@ impl Handle {
     }
 }
 
-/// Opens NVML and reads everything once, and who holds each GPU, for `inspect`.
+/// Opens NVML, reads everything once, and who holds each GPU, and asks the sources of use, for `inspect`.
 pub fn look(
     library: &std::ffi::OsStr,
     processes: &Processes,
+    sources: &Sources,
 ) -> Result<Inventory, mica_nvml::Error> {
     let mut driver = Driver::open(library)?;
-    let mut inventory = thread::read(&mut driver, &BTreeMap::new(), |_| {})?;
+    let mut inventory = thread::read(&mut driver, &sources.fresh(), &BTreeMap::new(), |_| {})?;
     thread::name_holders(&driver, processes, inventory.gpus.iter_mut());
     for gpu in &mut inventory.gpus {
         let hardware = driver.hardware(&gpu.uuid);

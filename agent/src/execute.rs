@@ -14,8 +14,9 @@ use tracing::{debug, info, warn};
 
 use crate::{
     journal::GpuJournal,
-    outcome::{Busy, Ending, Failure, GpuOutcome, Refusal, StepKind},
+    outcome::{Ending, Failure, GpuOutcome, Refusal, StepKind},
     steps::{self, Step},
+    usage::Sources,
 };
 
 mod ask;
@@ -75,19 +76,20 @@ pub struct Taken {
     pub result: Result<(), Option<Code>>,
 }
 
-/// Makes `desired` true on one GPU. `observe` hears of each step.
+/// Makes `desired` true on one GPU. `sources` say who uses what beside the processes that NVML shows; `observe` hears of each step.
 ///
 /// With the journal of the GPU, a successor can finish or undo the work should this process be killed: see [`recover()`]. Without, the
 /// work of a killed process stays as it is.
 pub fn execute(
     driver: &mut Driver,
+    sources: &Sources,
     uuid: &str,
     desired: &Layout,
     journal: Option<(Generation, &mut GpuJournal)>,
     patience: Patience,
     observe: &mut dyn FnMut(&Taken),
 ) -> GpuOutcome {
-    let mut run = Run::new(driver, uuid, patience, observe);
+    let mut run = Run::new(driver, sources, uuid, patience, observe);
     if let Some((generation, journal)) = journal {
         run.generation = generation;
         run.journal = Some(journal);
@@ -101,8 +103,8 @@ struct Trouble {
     step: StepKind,
     code: Option<Code>,
     detail: String,
-    /// Set when the step was not tried because of these.
-    busy: Vec<Busy>,
+    /// Why the step was not tried.
+    refusal: Option<Box<Refusal>>,
 }
 
 impl Trouble {
@@ -111,7 +113,15 @@ impl Trouble {
             step,
             code: None,
             detail,
-            busy: Vec::new(),
+            refusal: None,
+        }
+    }
+
+    fn refused(step: StepKind, refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        Self {
+            refusal: Some(Box::new(refusal)),
+            ..Self::new(step, detail)
         }
     }
 
@@ -126,6 +136,7 @@ impl Trouble {
 /// The work on one GPU.
 struct Run<'a> {
     driver: &'a mut Driver,
+    sources: &'a Sources,
     uuid: &'a str,
     observe: &'a mut dyn FnMut(&Taken),
     patience: Patience,
@@ -145,12 +156,14 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(
         driver: &'a mut Driver,
+        sources: &'a Sources,
         uuid: &'a str,
         patience: Patience,
         observe: &'a mut dyn FnMut(&Taken),
     ) -> Self {
         Self {
             driver,
+            sources,
             uuid,
             observe,
             patience,
@@ -169,7 +182,7 @@ impl<'a> Run<'a> {
             Ok(actual) => actual,
             Err(ending) => return ending,
         };
-        let steps = match steps::steps(&actual, desired) {
+        let steps = match self.steps(&actual, desired) {
             Ok(steps) if steps.is_empty() => {
                 self.end(Some(desired));
                 return Ending::Holds;
@@ -215,10 +228,9 @@ impl<'a> Run<'a> {
             return failed(trouble, rolled_back);
         }
         self.end(Some(former));
-        if trouble.busy.is_empty() {
-            failed(trouble, true)
-        } else {
-            Ending::Refused(Refusal::InUse(trouble.busy))
+        match trouble.refusal {
+            Some(refusal) => Ending::Refused(*refusal),
+            None => failed(trouble, true),
         }
     }
 
@@ -323,6 +335,9 @@ impl<'a> Run<'a> {
     }
 
     fn enable_mig(&mut self) -> Result<(), Trouble> {
+        let (gpu, in_use) = (self.read()?, self.sources.fresh());
+        steps::mode_is_free(&gpu, &in_use)
+            .map_err(|refusal| Trouble::refused(StepKind::EnableMig, refusal))?;
         self.touched = true;
         match self.driver.enable_mig(self.uuid) {
             Ok(ModeChange::Active) => {
@@ -380,7 +395,9 @@ impl<'a> Run<'a> {
     fn destroy(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
         let mut pauses = self.patience.in_use.into_iter();
         loop {
-            look::mind(&self.read()?, step, ahead)?;
+            // The kubelet last: its answer is the younger, the better.
+            let (gpu, in_use) = (self.read()?, self.sources.fresh());
+            look::mind(&gpu, &in_use, step, ahead)?;
             self.touched = true;
             let result = match step {
                 Step::DestroyComputeInstance { gi, ci, .. } => {

@@ -155,32 +155,21 @@ fn parse(content: &[u8]) -> Option<Generation> {
 }
 
 fn write(path: &Path, generation: Generation) -> Result<(), Error> {
-    replace(path, format!("{generation}\n").as_bytes(), Sync::Disk)
+    replace(path, format!("{generation}\n").as_bytes())
 }
 
-/// Whether to wait until what was written would outlive the machine, beside this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// Wait for the disk.
-    Disk,
-    /// Let the system write when it likes.
-    Later,
-}
-
-/// Replaces a file as a whole: a crash leaves the old one or the new one.
-pub(crate) fn replace(path: &Path, content: &[u8], sync: Sync) -> Result<(), Error> {
+/// Replaces a file as a whole, and waits until that would outlive the machine. A crash leaves the old one or the new one.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let replace = || {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
         file.write_all(content)?;
-        if sync == Sync::Disk {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         fs::rename(&beside, path)?;
         match path.parent() {
             // The rename itself is on disk only when the directory is.
-            Some(directory) if sync == Sync::Disk => File::open(directory)?.sync_all(),
-            _ => Ok(()),
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
         }
     };
     replace().map_err(|source| Error::Write {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mica_model::{Gpu, Holder, Instance, MigMode, Placement, Use, WaitsFor};
+use mica_model::{Container, Gpu, Holder, Instance, MigMode, Placement, Use, WaitsFor};
 use serde::{Serialize, Serializer};
 
 use crate::inventory::Inventory;
@@ -82,6 +82,8 @@ pub struct InstanceDocument {
     pub in_use: bool,
     /// Processes on it.
     pub pids: Vec<u32>,
+    /// Containers that the kubelet has given it to.
+    pub containers: Vec<Container>,
     /// Why its use cannot be told; it then counts as in use.
     pub use_unknown: Option<String>,
     /// Memory in use, bytes.
@@ -111,7 +113,7 @@ impl From<&Gpu> for GpuDocument {
             mig_mode: gpu.mig_mode,
             slots: gpu.board.as_ref().map(|board| board.slots),
             slots_used: gpu.layout().mask().count(),
-            pids: gpu.pids.clone(),
+            pids: gpu.in_use.processes.clone(),
             holders: gpu.holders.clone(),
             waits_for: gpu.waits_for,
             fault: gpu.fault.clone(),
@@ -134,11 +136,13 @@ impl From<&Gpu> for GpuDocument {
 
 impl InstanceDocument {
     fn new(gpu: &Gpu, instance: &Instance) -> Self {
-        let (pids, use_unknown) = match &instance.in_use {
-            Use::Idle => (Vec::new(), None),
-            Use::Processes(pids) => (pids.clone(), None),
-            Use::Unknown(why) => (Vec::new(), Some(why.clone())),
-        };
+        let Use {
+            processes,
+            containers,
+            reservations: _,
+            unknown,
+        } = &instance.in_use;
+        let unknown: Vec<_> = unknown.iter().map(ToString::to_string).collect();
         let profile = instance.slice.profile;
         Self {
             gi: instance.gi,
@@ -154,8 +158,9 @@ impl InstanceDocument {
             profile_id: profile.0,
             placement: instance.slice.placement,
             in_use: !instance.in_use.is_idle(),
-            pids,
-            use_unknown,
+            pids: processes.clone(),
+            containers: containers.clone(),
+            use_unknown: (!unknown.is_empty()).then(|| unknown.join(", ")),
             memory_used_bytes: instance.memory_used_bytes,
             memory_total_bytes: instance.memory_total_bytes,
         }
@@ -230,10 +235,17 @@ fn gpu_row(gpu: &GpuDocument) -> [String; 7] {
 
 fn instance_row(gpu: &GpuDocument, instance: &InstanceDocument) -> [String; 8] {
     let mib = |bytes: u64| bytes / (1024 * 1024);
-    let in_use = match (&instance.use_unknown, &*instance.pids) {
-        (Some(why), _) => format!("unknown ({why})"),
-        (None, []) => "idle".to_owned(),
-        (None, pids) => pids_text(pids),
+    let pids = (!instance.pids.is_empty()).then(|| pids_text(&instance.pids));
+    let holders = instance.containers.iter();
+    let holders = holders.map(|held| format!("pod {}/{}", held.pod.namespace, held.pod.name));
+    let unknown = instance.use_unknown.iter();
+    let unknown = unknown.map(|why| format!("unknown ({why})"));
+    let mut users: Vec<_> = pids.into_iter().chain(holders).chain(unknown).collect();
+    users.dedup();
+    let in_use = if users.is_empty() {
+        "idle".to_owned()
+    } else {
+        users.join(", ")
     };
     [
         gpu.index.to_string(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mica_model::{Generation, Gpu};
+use mica_model::{Generation, Gpu, Silence};
 use mica_nvml::{Activity, Versions};
 use mica_proto::v1;
 use tracing::{info, warn};
@@ -18,6 +18,8 @@ pub struct Inventory {
     pub activity: BTreeMap<(String, u32), Activity>,
     /// Why NVML cannot be read now.
     pub fault: Option<String>,
+    /// Sources of use that do not tell now.
+    pub silences: Vec<Silence>,
     /// The newest generation seen, over restarts.
     pub seen: Generation,
     /// The newest generation finished with, well or badly. After a restart nothing is under way, so that it is the newest seen.
@@ -34,6 +36,12 @@ impl Inventory {
             generation: self.finished.0,
             ..v1::Report::of_gpus(&self.gpus)
         }
+    }
+
+    /// Whether a layout is under way.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.seen != self.finished
     }
 
     /// Logs which GPUs could be read before and cannot now, and the reverse. What is wrong with NVML as a whole is said elsewhere.

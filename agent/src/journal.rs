@@ -4,19 +4,21 @@
 //! an agent that is killed in mid-step finds, when it starts again, what it has to finish or undo. Between layouts it says what was last
 //! made, so that it is made again after a reboot, which no instance outlives.
 //!
-//! Beginning and end of a layout are on disk before the agent goes on. The number of the step is not: when the machine itself goes
-//! down the instances are gone, and with them every step.
+//! Beginning and end of a layout are on disk before the agent goes on, and replace the file as a whole. A step is a line behind that, and
+//! nobody waits until it is on disk: when the machine itself goes down the instances are gone, and with them every step.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use mica_model::{Generation, Layout};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    generation::{Error, Sync, replace},
+    generation::{Error, replace},
     outcome::StepKind,
 };
 
@@ -50,11 +52,18 @@ pub struct Work {
     pub wanted: Layout,
     /// What stood before, and stands again when `wanted` cannot be made.
     pub former: Layout,
-    /// The step that was about to be taken, counted from 0. For people: where the work has come to is read from the driver.
+    /// The step that was about to be taken; `None` before the first. For people: where the work has come to is read from the driver.
+    #[serde(skip)]
+    pub step: Option<Step>,
+}
+
+/// A step of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 0.
     pub step: u32,
-    /// What kind of step that was; `None` before the first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<StepKind>,
+    /// What kind of step.
+    pub kind: StepKind,
 }
 
 /// Where the records are.
@@ -99,7 +108,7 @@ impl Journal {
             .collect();
         let path = self.directory.join(format!("{name}.json"));
         let record = match fs::read(&path) {
-            Ok(content) => serde_json::from_slice(&content).map_err(|_| Error::Corrupt {
+            Ok(content) => parse(&content).ok_or_else(|| Error::Corrupt {
                 path: path.clone(),
                 what: "the record of a GPU",
                 content: String::from_utf8_lossy(&content).chars().take(32).collect(),
@@ -111,8 +120,20 @@ impl Journal {
             path,
             boot: self.boot.clone(),
             record,
+            steps: None,
         })
     }
+}
+
+/// The record, and behind it the steps of the work. A step whose line is torn was not taken, or its machine has gone down.
+fn parse(content: &[u8]) -> Option<Record> {
+    let mut lines = content.split(|&byte| byte == b'\n');
+    let mut record: Record = serde_json::from_slice(lines.next()?).ok()?;
+    if let Some(work) = &mut record.work {
+        let steps = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        work.step = steps.last();
+    }
+    Some(record)
 }
 
 /// The record of one GPU, and its file.
@@ -121,6 +142,8 @@ pub struct GpuJournal {
     path: PathBuf,
     boot: String,
     record: Record,
+    /// The file, to append steps to; `None` until the first.
+    steps: Option<Arc<File>>,
 }
 
 impl GpuJournal {
@@ -147,30 +170,38 @@ impl GpuJournal {
             generation,
             wanted: wanted.clone(),
             former: former.clone(),
-            step: 0,
-            kind: None,
+            step: None,
         };
-        self.write(
-            Record {
-                work: Some(work),
-                ..self.now()
-            },
-            Sync::Disk,
-        )
+        self.write(Record {
+            work: Some(work),
+            ..self.now()
+        })
     }
 
     /// Says which step comes now. Not waited for: see the module. When it cannot be written the step is still recoverable, so that this
     /// does not fail.
     pub fn step(&mut self, step: usize, kind: StepKind) {
-        let mut record = self.record.clone();
-        let Some(work) = &mut record.work else {
+        let Some(work) = &mut self.record.work else {
             return;
         };
-        work.step = u32::try_from(step).unwrap_or(u32::MAX);
-        work.kind = Some(kind);
-        if let Err(error) = self.write(record, Sync::Later) {
-            tracing::warn!(%error, "the step is not in the journal");
+        let step = u32::try_from(step).unwrap_or(u32::MAX);
+        let step = Step { step, kind };
+        work.step = Some(step);
+        if let Err(error) = self.append(step) {
+            tracing::warn!(path = %self.path.display(), %error, "the step is not in the journal");
         }
+    }
+
+    fn append(&mut self, step: Step) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&step)?;
+        line.push(b'\n');
+        let steps = match self.steps.take() {
+            Some(steps) => steps,
+            None => Arc::new(File::options().append(true).open(&self.path)?),
+        };
+        (&*steps).write_all(&line)?;
+        self.steps = Some(steps);
+        Ok(())
     }
 
     /// Says that nothing is under way, and what stands: `None` when that is not known, which leaves what was said before.
@@ -184,7 +215,7 @@ impl GpuJournal {
         if record == self.record {
             return Ok(());
         }
-        self.write(record, Sync::Disk)
+        self.write(record)
     }
 
     /// Says whether MIG mode is on, where that is settled, and why only a reboot helps. Not while work is under way, nor before what a
@@ -198,7 +229,7 @@ impl GpuJournal {
         if record == self.record {
             return Ok(());
         }
-        self.write(record, Sync::Disk)
+        self.write(record)
     }
 
     /// Why only a reboot helps; `None` when nothing does or the machine was rebooted since.
@@ -217,14 +248,16 @@ impl GpuJournal {
         }
     }
 
-    fn write(&mut self, record: Record, sync: Sync) -> Result<(), Error> {
+    fn write(&mut self, record: Record) -> Result<(), Error> {
         let write_error = |source| Error::Write {
             path: self.path.clone(),
             source,
         };
         let mut text = serde_json::to_vec(&record).map_err(|error| write_error(error.into()))?;
         text.push(b'\n');
-        replace(&self.path, &text, sync)?;
+        // What is appended to the former file would be lost.
+        self.steps = None;
+        replace(&self.path, &text)?;
         self.record = record;
         Ok(())
     }
@@ -252,11 +285,18 @@ mod tests {
         assert_eq!(gpu.record(), &Record::default());
         gpu.begin(Generation(7), &layout(&[0, 1]), &layout(&[3]))
             .unwrap();
-        gpu.step(2, StepKind::CreateGpuInstance);
+        let taken = |step, kind| Some(Step { step, kind });
+        gpu.step(0, StepKind::EnableMig);
+        gpu.step(1, StepKind::CreateGpuInstance);
 
-        let successor = journal.of("GPU-1").unwrap();
+        let mut successor = journal.of("GPU-1").unwrap();
         let work = successor.record().work.clone().unwrap();
-        assert_eq!((work.generation, work.step), (Generation(7), 2));
+        assert_eq!(work.generation, Generation(7));
+        assert_eq!(work.step, taken(1, StepKind::CreateGpuInstance));
+        successor.step(0, StepKind::CreateComputeInstance);
+        let next = journal.of("GPU-1").unwrap().record().clone();
+        let next = next.work.unwrap().step;
+        assert_eq!(next, taken(0, StepKind::CreateComputeInstance));
         assert_eq!((work.wanted, work.former), (layout(&[0, 1]), layout(&[3])));
         assert!(!successor.is_of_former_boot());
 
@@ -305,6 +345,30 @@ mod tests {
             assert!(error.contains("remove the file"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn a_torn_step_hides_none_before_it_and_no_step_outlives_its_work() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path(), "boot").unwrap();
+        let mut gpu = journal.of("GPU-1").unwrap();
+        gpu.begin(Generation(1), &layout(&[0]), &layout(&[]))
+            .unwrap();
+        gpu.step(0, StepKind::CreateGpuInstance);
+        let path = directory.path().join("gpus/GPU-1.json");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{whole}{{\"step\":1,\"ki")).unwrap();
+        let of = |journal: &Journal| journal.of("GPU-1").unwrap().record().work.clone();
+        let step = of(&journal).and_then(|work| work.step);
+        assert_eq!(step.map(|step| step.step), Some(0));
+        gpu.begin(Generation(2), &layout(&[1]), &layout(&[]))
+            .unwrap();
+        assert_eq!(of(&journal).and_then(|work| work.step), None);
+        gpu.step(0, StepKind::CreateGpuInstance);
+        gpu.end(None).unwrap();
+        assert_eq!(of(&journal), None);
+        gpu.step(1, StepKind::CreateGpuInstance);
+        assert_eq!(of(&journal), None, "nothing is under way");
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //!
 //! ```text
 //! coordinator ◄─gRPC─► uplink ◄──────► driver thread ──► execute ──► mica_nvml ──► NVML
-//!                                        │   ▲             │
-//!                     /metrics ◄─────────┘   generation    steps (pure)
+//!                        │               │   ▲             │   │
+//!                        │/metrics ◄─────┘   generation    │  steps (pure)
+//!                        └──────────► usage ◄──────────────┘
+//! kubelet ◄─gRPC─► kubelet ───────────► │
 //! ```
 //!
 //! - [`steps`] is the plan of one GPU: the fewest steps from what is there to what is wanted, or why none may be taken.
 //! - [`execute`] takes the steps, looks again before each destroy, verifies, and goes back when a step fails.
+//! - [`usage`] puts together who uses what, from NVML, the kubelet ([`kubelet`]) and the coordinator; what does not tell counts as a user.
 //! - [`driver`] is the one thread that calls NVML; [`generation`] keeps what it may not execute again over restarts.
 //! - [`verbs`] are export, assert and apply, for people and scripts; [`mig_parted`] is the file format they read and write, and
 //!   [`placements`] finds where slices stand of which it says only how many.
@@ -28,6 +31,7 @@ pub mod http;
 pub mod inspect;
 pub mod inventory;
 pub mod journal;
+pub mod kubelet;
 pub mod logs;
 pub mod metrics;
 pub mod mig_mode;
@@ -40,6 +44,7 @@ pub mod run;
 pub mod sentinel;
 pub mod steps;
 pub mod uplink;
+pub mod usage;
 pub mod verbs;
 
 use std::process::ExitCode;
@@ -52,7 +57,7 @@ pub fn main(Cli { log, command }: Cli) -> ExitCode {
     logs::start(&log);
     let result = match command {
         Command::Run(args) => serve(args).inspect_err(|error| tracing::error!("{error:#}")),
-        Command::Inspect(args) => inspect(&args).inspect_err(|error| eprintln!("error: {error:#}")),
+        Command::Inspect(args) => inspect(args).inspect_err(|error| eprintln!("error: {error:#}")),
         Command::Export(args) => return verbs::end(verbs::export(&args)),
         Command::Assert(args) => return verbs::end(verbs::assert(&args)),
         Command::Apply(args) => return verbs::end(verbs::apply(&args)),
@@ -70,9 +75,17 @@ fn serve(args: Box<RunArgs>) -> anyhow::Result<()> {
         .block_on(run::run(args))
 }
 
-fn inspect(InspectArgs { nvml, proc, output }: &InspectArgs) -> anyhow::Result<()> {
-    let processes = holders::Processes::below(proc.proc.clone());
-    let document = inspect::Document::from(&driver::look(&nvml.nvml_library, &processes)?);
+fn inspect(args: InspectArgs) -> anyhow::Result<()> {
+    let InspectArgs {
+        nvml,
+        proc,
+        kubelet,
+        output,
+    } = args;
+    let processes = holders::Processes::below(proc.proc);
+    let sources = kubelet::sources(kubelet.pod_resources_socket)?;
+    let inventory = driver::look(&nvml.nvml_library, &processes, &sources)?;
+    let document = inspect::Document::from(&inventory);
     let text = match output {
         OutputFormat::Text => document.text(),
         OutputFormat::Json => document.json()?,

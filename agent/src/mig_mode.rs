@@ -50,7 +50,7 @@ impl View {
         let idle = gpu.instances.iter().all(|known| known.in_use.is_idle());
         Self {
             mode: gpu.mig_mode,
-            used: !idle || !gpu.pids.is_empty(),
+            used: !idle || !gpu.in_use.is_idle(),
             held: !gpu.holders.is_empty(),
             resetless: false,
             sick: false,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mica_model::{Generation, Holder, MigMode, Placement, Use};
+use mica_model::{Generation, Holder, MigMode, Placement, Reservation, Use};
 use mica_nvml::Code;
 use mica_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,14 @@ pub enum Refusal {
     /// Instances that would go are in use, or may be.
     #[error("{}", Listed(.0))]
     InUse(Vec<Busy>),
+    /// What would come is in the place of slices that are kept for pods.
+    #[error("{}", Listed(.0))]
+    PlaceKept(Vec<Kept>),
+    /// MIG mode is off and cannot be enabled: the GPU as a whole is in use, or may be.
+    #[error(
+        "MIG mode is off and cannot be enabled while the GPU {0}; it is tried again with the next layout"
+    )]
+    GpuInUse(Use),
     /// The layout is not legal on this board, or makes no sense.
     #[error("the layout is not legal: {0}")]
     IllegalLayout(String),
@@ -47,6 +55,26 @@ pub enum Refusal {
     Faulted(String),
 }
 
+impl Refusal {
+    /// Whether it is for silence alone: no source shows a user, but some do not tell. It may be otherwise in a moment.
+    #[must_use]
+    pub fn is_for_silence(&self) -> bool {
+        match self {
+            Self::InUse(busy) => busy.iter().all(|busy| busy.in_use.is_unused()),
+            Self::GpuInUse(in_use) => in_use.is_unused(),
+            Self::PlaceKept(_)
+            | Self::StaleGeneration { .. }
+            | Self::IllegalLayout(_)
+            | Self::UnknownGpu(_)
+            | Self::MigUnsupported { .. }
+            | Self::MigModeHeld(_)
+            | Self::ResetRequired(_)
+            | Self::RebootRequired(_)
+            | Self::Faulted(_) => false,
+        }
+    }
+}
+
 /// An instance that may not be destroyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Busy {
@@ -68,22 +96,48 @@ impl fmt::Display for Busy {
             placement,
             in_use,
         } = self;
-        write!(f, "GPU instance {gi} ({profile} at {placement}) ")?;
-        match in_use {
-            Use::Idle => f.write_str("is idle"),
-            Use::Processes(pids) => write!(f, "is in use: {} on it", Pids(pids)),
-            Use::Unknown(why) => write!(f, "may be in use: {why}"),
-        }
+        write!(f, "GPU instance {gi} ({profile} at {placement}) {in_use}")
     }
 }
 
-struct Listed<'a>(&'a [Busy]);
+/// A slice that may not be made, because its place is kept for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Name of its profile.
+    pub profile: String,
+    /// Where it would stand.
+    pub placement: Placement,
+    /// Name of the profile of the slice that is kept.
+    pub kept_profile: String,
+    /// Where that is to stand.
+    pub kept_placement: Placement,
+    /// For whom.
+    pub reservation: Reservation,
+}
 
-impl fmt::Display for Listed<'_> {
+impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, busy) in self.0.iter().enumerate() {
+        let Self {
+            profile,
+            placement,
+            kept_profile,
+            kept_placement,
+            reservation,
+        } = self;
+        write!(
+            f,
+            "{profile} at {placement} is in the place of {kept_profile} at {kept_placement}, which is kept for {reservation}"
+        )
+    }
+}
+
+struct Listed<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{busy}")?;
+            write!(f, "{separator}{item}")?;
         }
         Ok(())
     }
@@ -96,21 +150,6 @@ impl fmt::Display for Holders<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holders: Vec<_> = self.0.iter().map(Holder::to_string).collect();
         f.write_str(&holders.join(", "))
-    }
-}
-
-/// `process 7 is`, `processes 7, 8 are`.
-struct Pids<'a>(&'a [u32]);
-
-impl fmt::Display for Pids<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pids: Vec<_> = self.0.iter().map(u32::to_string).collect();
-        let pids = pids.join(", ");
-        if let [_] = self.0 {
-            write!(f, "process {pids} is")
-        } else {
-            write!(f, "processes {pids} are")
-        }
     }
 }
 
@@ -238,11 +277,11 @@ impl From<&Refusal> for v1::Refusal {
     fn from(refusal: &Refusal) -> Self {
         let reason = match refusal {
             Refusal::StaleGeneration { .. } => v1::RefusalReason::StaleGeneration,
-            Refusal::InUse(_) => v1::RefusalReason::InUse,
+            Refusal::InUse(_) | Refusal::PlaceKept(_) => v1::RefusalReason::InUse,
             Refusal::IllegalLayout(_) => v1::RefusalReason::IllegalLayout,
             Refusal::UnknownGpu(_) => v1::RefusalReason::UnknownGpu,
             Refusal::MigUnsupported { .. } => v1::RefusalReason::MigUnsupported,
-            Refusal::MigModeHeld(_) => v1::RefusalReason::MigModeHeld,
+            Refusal::MigModeHeld(_) | Refusal::GpuInUse(_) => v1::RefusalReason::MigModeHeld,
             Refusal::ResetRequired(_) | Refusal::RebootRequired(_) => {
                 v1::RefusalReason::ResetRequired
             }

@@ -1,6 +1,6 @@
 //! `mica-agent run`: puts the parts together and keeps them going until a signal comes.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -16,9 +16,11 @@ use crate::{
     generation::Newest,
     http,
     journal::Journal,
+    kubelet,
     metrics::Metrics,
     output,
     uplink::Uplink,
+    usage::{Lister, Sources},
 };
 
 /// A dead peer is found within the sum of the two.
@@ -36,41 +38,42 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         node,
         coordinator,
         nvml,
+        kubelet,
         state: StateArgs { state_dir, boot_id },
         http: address,
         poll_interval,
         care,
         ready_file,
-        insecure: _,
-        tls_ca: _,
-        tls_cert: _,
-        tls_key: _,
+        ..
     } = *args;
-    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), "mica-agent begins");
+    let kubelet = kubelet::open(kubelet.pod_resources_socket)?;
+    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.is_some(), "mica-agent begins");
     let metrics = Arc::new(Metrics::new(&node)?);
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} for /metrics; choose another address with --http")
-    })?;
-    let newest = Newest::open(&state_dir)?;
+    let listener = listen(address).await?;
+    let sources = Sources::new(kubelet.clone().map(|client| -> Arc<dyn Lister> { client }));
     let settings = driver::Settings {
         library: nvml.nvml_library,
         poll_interval,
-        newest,
+        newest: Newest::open(&state_dir)?,
         journal: Journal::open(&state_dir, &boot(&boot_id)?)?,
+        sources: sources.clone(),
         metrics: metrics.driver.clone(),
     };
     let (mut thread, outcomes) = driver::start(settings, care.into()).await?;
+    if let Some(client) = &kubelet {
+        client.ask_on(&sources, thread.orders().inventory());
+    }
     let uplink = Uplink {
         endpoint,
         node,
         orders: thread.orders(),
+        sources,
         outcomes,
         metrics: metrics.uplink.clone(),
     };
-    let orders = thread.orders();
-    let pulse = orders.pulse().clone();
+    let pulse = thread.orders().pulse().clone();
     let address = listener.local_addr()?;
-    let web = axum::serve(listener, http::router(http::Sources::new(metrics, orders)));
+    let web = serve(listener, http::Sources::new(metrics, thread.orders()));
     info!(http = %address, "serving /metrics, /livez and /readyz");
     if let Some(file) = ready_file {
         output::ready(&file, address)?;
@@ -81,11 +84,21 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         ended = uplink.run() => Err(ended.into()),
         () = thread.ended() => Err(driver::Ended.into()),
         () = pulse.watch() => Ok(()),
-        served = async { web.await } => served.context("the HTTP server ended"),
+        served = web => served.context("the HTTP server ended"),
     };
     info!("stopping: the GPU that is worked on is finished first");
     thread.stop().await;
     result
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for /metrics; choose another address with --http")
+    })
+}
+
+async fn serve(listener: TcpListener, sources: http::Sources) -> std::io::Result<()> {
+    axum::serve(listener, http::router(sources)).await
 }
 
 /// Tells one boot of the machine from another.

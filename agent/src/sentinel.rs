@@ -7,7 +7,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use crate::generation::{Sync, replace};
+use crate::generation::replace;
 
 /// How a file begins that is ours.
 const OURS: &str = "mica-agent: ";
@@ -51,7 +51,7 @@ impl Sentinel {
                 Ok(())
             }
             Some(_) | None => {
-                replace(&self.file, wanted.as_bytes(), Sync::Later)
+                replace(&self.file, wanted.as_bytes())
                     .map_err(|error| io::Error::other(error.to_string()))?;
                 warn!(%file, why = wanted.trim_end(), "the node has to be rebooted");
                 Ok(())

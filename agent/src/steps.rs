@@ -1,8 +1,11 @@
 //! The way of one GPU from what is there to what is wanted. Pure: no driver, no clock.
 
-use mica_model::{Board, Gpu, Holder, Instance, Layout, MigMode, Slice};
+use mica_model::{Gpu, Holder, Instance, Layout, MigMode, Slice};
 
-use crate::outcome::{Busy, Refusal, StepKind};
+use crate::{
+    outcome::{Busy, Kept, Refusal, StepKind},
+    usage::InUse,
+};
 
 mod mode;
 #[cfg(test)]
@@ -60,12 +63,12 @@ impl Step {
     }
 }
 
-/// The fewest steps from `actual` to `desired`, or why none may be taken.
+/// The fewest steps from `actual` to `desired`, or why none may be taken: who uses what would go, by every source.
 ///
 /// A slice that is wanted and there is left alone. Half-made GPU instances get their compute instance when wanted and go when not.
 /// All destroys come before all creates, and creates come largest first. A compute instance follows its GPU instance at once, so
 /// that a crash finds at most one half-made GPU instance.
-pub fn steps(actual: &Gpu, desired: &Layout) -> Result<Vec<Step>, Refusal> {
+pub fn steps(actual: &Gpu, desired: &Layout, in_use: &InUse) -> Result<Vec<Step>, Refusal> {
     if let Some(fault) = &actual.fault {
         return Err(Refusal::Faulted(fault.clone()));
     }
@@ -77,12 +80,18 @@ pub fn steps(actual: &Gpu, desired: &Layout) -> Result<Vec<Step>, Refusal> {
         .instances
         .iter()
         .partition(|instance| desired.0.contains(&instance.slice));
-    let busy = busy(leaving.iter().copied(), actual.board.as_deref());
+    let busy = busy(actual, leaving.iter().copied(), in_use);
     if !busy.is_empty() {
         return Err(Refusal::InUse(busy));
     }
+    let missing = missing(actual, desired);
+    let kept = kept(actual, &missing, in_use);
+    if !kept.is_empty() {
+        return Err(Refusal::PlaceKept(kept));
+    }
     let mut steps = Vec::new();
     if !is_on(actual.mig_mode) {
+        mode_is_free(actual, in_use)?;
         steps.push(Step::EnableMig);
     }
     steps.extend(leaving.into_iter().flat_map(destroy));
@@ -94,7 +103,7 @@ pub fn steps(actual: &Gpu, desired: &Layout) -> Result<Vec<Step>, Refusal> {
                 slice: instance.slice,
             }),
     );
-    steps.extend(missing(actual, desired).into_iter().flat_map(|slice| {
+    steps.extend(missing.into_iter().flat_map(|slice| {
         [
             Step::CreateGpuInstance { slice },
             Step::CreateComputeInstance { slice },
@@ -124,17 +133,17 @@ pub fn usable(gpu: &Gpu) -> Layout {
 
 /// As much of `former` as can stand beside what may not be destroyed now: where the way back is blocked, it is gone as far as it goes.
 #[must_use]
-pub fn restorable(now: &Gpu, former: &Layout) -> Layout {
-    let kept: Layout = now
-        .instances
-        .iter()
-        .filter(|instance| !instance.in_use.is_idle())
-        .map(|instance| instance.slice)
-        .collect();
+pub fn restorable(now: &Gpu, former: &Layout, in_use: &InUse) -> Layout {
+    let used = now.instances.iter();
+    let used = used.filter(|instance| !in_use.of(now, instance).is_idle());
+    let kept: Layout = used.map(|instance| instance.slice).collect();
     let Some(board) = &now.board else {
         return kept;
     };
-    former.0.iter().fold(kept, |kept, &slice| {
+    let there = now.layout();
+    let free = |slice: Slice| there.0.contains(&slice) || in_use.place_kept(now, slice).is_none();
+    let former = former.0.iter().filter(|slice| free(**slice));
+    former.fold(kept, |kept, &slice| {
         let mut more = kept.clone();
         more.0.insert(slice);
         if board.check(&more).is_ok() {
@@ -159,7 +168,7 @@ fn check(actual: &Gpu, desired: &Layout) -> Result<(), Refusal> {
         // Somebody has asked for it to be switched off.
         pending @ MigMode::PendingDisable => Err(Refusal::ResetRequired(pending)),
         // A mode that is pending because somebody held the GPU comes into force when it is asked for again.
-        MigMode::Disabled | MigMode::PendingEnable if !actual.pids.is_empty() => {
+        MigMode::Disabled | MigMode::PendingEnable if !actual.in_use.processes.is_empty() => {
             Err(mode_held(actual))
         }
         MigMode::Disabled | MigMode::PendingEnable | MigMode::Enabled => Ok(()),
@@ -167,7 +176,7 @@ fn check(actual: &Gpu, desired: &Layout) -> Result<(), Refusal> {
 }
 
 fn mode_held(actual: &Gpu) -> Refusal {
-    let holders = actual.pids.iter().copied().map(Holder::process);
+    let holders = actual.in_use.processes.iter().copied().map(Holder::process);
     Refusal::MigModeHeld(holders.collect())
 }
 
@@ -180,21 +189,52 @@ fn is_on(mode: MigMode) -> bool {
 
 /// Those of `leaving` that may not go.
 pub(crate) fn busy<'gpu>(
+    gpu: &Gpu,
     leaving: impl IntoIterator<Item = &'gpu Instance>,
-    board: Option<&Board>,
+    in_use: &InUse,
 ) -> Vec<Busy> {
-    let profile =
-        |id| board.map_or_else(|| format!("profile {id}"), |board| board.profile_name(id));
     leaving
         .into_iter()
-        .filter(|instance| !instance.in_use.is_idle())
         .map(|instance| Busy {
             gi: instance.gi,
-            profile: profile(instance.slice.profile),
+            profile: profile_name(gpu, instance.slice),
             placement: instance.slice.placement,
-            in_use: instance.in_use.clone(),
+            in_use: in_use.of(gpu, instance),
         })
+        .filter(|busy| !busy.in_use.is_idle())
         .collect()
+}
+
+/// Those of `coming` whose place is kept for another slice.
+fn kept(gpu: &Gpu, coming: &[Slice], in_use: &InUse) -> Vec<Kept> {
+    let kept = |&slice: &Slice| {
+        let (kept, reservation) = in_use.place_kept(gpu, slice)?;
+        Some(Kept {
+            profile: profile_name(gpu, slice),
+            placement: slice.placement,
+            kept_profile: profile_name(gpu, kept),
+            kept_placement: kept.placement,
+            reservation: reservation.clone(),
+        })
+    };
+    coming.iter().filter_map(kept).collect()
+}
+
+/// The mode of a GPU is not changed under a container that holds it as a whole. Processes are the driver's to mind.
+pub(crate) fn mode_is_free(gpu: &Gpu, in_use: &InUse) -> Result<(), Refusal> {
+    let holders = in_use.of_whole(gpu);
+    if holders.is_idle() {
+        Ok(())
+    } else {
+        Err(Refusal::GpuInUse(holders))
+    }
+}
+
+fn profile_name(gpu: &Gpu, slice: Slice) -> String {
+    let id = slice.profile;
+    gpu.board
+        .as_ref()
+        .map_or_else(|| format!("profile {id}"), |board| board.profile_name(id))
 }
 
 fn destroy(instance: &Instance) -> impl Iterator<Item = Step> + use<> {

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Endpoint};
 use tracing::{debug, error, info, warn};
 
-use crate::{driver, inventory::Inventory, metrics::UplinkMetrics};
+use crate::{driver, inventory::Inventory, metrics::UplinkMetrics, usage::Sources};
 
 /// Pauses before a stream is opened again grow from the first to the second.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -34,6 +34,8 @@ pub struct Uplink {
     pub node: String,
     /// The NVML thread.
     pub orders: driver::Orders,
+    /// Where it is kept which slices the coordinator keeps.
+    pub sources: Sources,
     /// How layouts ended, from the NVML thread.
     pub outcomes: mpsc::UnboundedReceiver<v1::Outcome>,
     /// Where streams and reports are counted.
@@ -175,6 +177,7 @@ impl Uplink {
             tokio::select! {
                 message = incoming.message() => match message?.ok_or(End::Closed)?.message {
                     Some(to_agent::Message::Desired(desired)) => self.orders.execute(desired)?,
+                    Some(to_agent::Message::Reservations(kept)) => self.sources.coordinator_said(&kept),
                     None => debug!("the coordinator sent a message that this version does not know"),
                 },
                 changed = inventory.changed() => {

@@ -12,6 +12,7 @@ use mica_model::{
 use crate::v1;
 
 mod holder;
+mod usage;
 
 /// A message that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +29,15 @@ fn invalid(field: &'static str, problem: impl Into<String>) -> Invalid {
         field,
         problem: problem.into(),
     }
+}
+
+/// Converts a list, and stops at the first that makes no sense.
+fn each<Wire, T: TryFrom<Wire, Error = Invalid>>(wire: Vec<Wire>) -> Result<Vec<T>, Invalid> {
+    wire.into_iter().map(T::try_from).collect()
+}
+
+fn wire_of<T: Clone + Into<Wire>, Wire>(list: &[T]) -> Vec<Wire> {
+    list.iter().cloned().map(Into::into).collect()
 }
 
 /// Most slots a board may have on the wire; the masks of [`mica_model::SlotMask`] hold as many.
@@ -245,11 +255,12 @@ fn mig_mode(wire: i32) -> Result<MigMode, Invalid> {
 
 impl From<Instance> for v1::Instance {
     fn from(instance: Instance) -> Self {
-        let (pids, use_unknown) = match instance.in_use {
-            Use::Idle => (Vec::new(), String::new()),
-            Use::Processes(pids) => (pids, String::new()),
-            Use::Unknown(why) => (Vec::new(), why),
-        };
+        let Use {
+            processes,
+            containers,
+            reservations,
+            unknown,
+        } = instance.in_use;
         let (ci, uuid) = instance.compute.map_or((None, String::new()), |compute| {
             (Some(compute.id), compute.uuid)
         });
@@ -259,11 +270,13 @@ impl From<Instance> for v1::Instance {
             placement: Some(instance.slice.placement.into()),
             ci,
             uuid,
-            pids,
+            pids: processes,
             memory_used_bytes: instance.memory_used_bytes,
             memory_total_bytes: instance.memory_total_bytes,
-            use_unknown,
             fault: instance.fault.unwrap_or_default(),
+            silences: unknown.into_iter().map(Into::into).collect(),
+            containers: containers.into_iter().map(Into::into).collect(),
+            reservations: reservations.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -272,10 +285,11 @@ impl TryFrom<v1::Instance> for Instance {
     type Error = Invalid;
 
     fn try_from(wire: v1::Instance) -> Result<Self, Invalid> {
-        let in_use = match (wire.use_unknown.is_empty(), wire.pids.is_empty()) {
-            (false, _) => Use::Unknown(wire.use_unknown),
-            (true, true) => Use::Idle,
-            (true, false) => Use::Processes(wire.pids),
+        let in_use = Use {
+            processes: wire.pids,
+            containers: each(wire.containers)?,
+            reservations: each(wire.reservations)?,
+            unknown: each(wire.silences)?,
         };
         Ok(Self {
             gi: wire.gi,
@@ -318,10 +332,12 @@ impl v1::Report {
                 product: gpu.product.clone(),
                 memory_mib: gpu.memory_mib,
                 mig_mode: v1::MigMode::from(gpu.mig_mode).into(),
-                instances: gpu.instances.iter().cloned().map(Into::into).collect(),
-                pids: gpu.pids.clone(),
+                instances: wire_of(&gpu.instances),
+                pids: gpu.in_use.processes.clone(),
+                containers: wire_of(&gpu.in_use.containers),
+                silences: wire_of(&gpu.in_use.unknown),
                 fault: gpu.fault.clone().unwrap_or_default(),
-                holders: gpu.holders.iter().cloned().map(Into::into).collect(),
+                holders: wire_of(&gpu.holders),
                 waits_for: holder::waits_for(gpu.waits_for).into(),
             });
         }
@@ -382,7 +398,13 @@ fn unpack_gpu(wire: &v1::Gpu, boards: &[Arc<Board>]) -> Result<Gpu, Invalid> {
             .cloned()
             .map(Instance::try_from)
             .collect::<Result<_, _>>()?,
-        pids: wire.pids.clone(),
+        in_use: Use {
+            processes: wire.pids.clone(),
+            containers: each(wire.containers.clone())?,
+            // Reservations are of slices.
+            reservations: Vec::new(),
+            unknown: each(wire.silences.clone())?,
+        },
         holders: wire.holders.iter().cloned().map(Into::into).collect(),
         waits_for: holder::read_waits_for(wire.waits_for)?,
         fault: given(wire.fault.clone()),
@@ -391,7 +413,23 @@ fn unpack_gpu(wire: &v1::Gpu, boards: &[Arc<Board>]) -> Result<Gpu, Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use mica_model::{Container, Generation, Pod, Reservation, Source};
+
     use super::*;
+
+    fn pod(name: &str) -> Pod {
+        Pod {
+            namespace: "acme".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn reservation() -> Reservation {
+        Reservation {
+            pod: pod("next"),
+            generation: Generation(5),
+        }
+    }
 
     fn gpu() -> Gpu {
         let profile = Profile {
@@ -430,7 +468,15 @@ mod tests {
                         id: 0,
                         uuid: "MIG-1".to_owned(),
                     }),
-                    in_use: Use::Processes(vec![7, 8]),
+                    in_use: Use {
+                        processes: vec![7, 8],
+                        containers: vec![Container {
+                            pod: pod("train"),
+                            name: "main".to_owned(),
+                        }],
+                        reservations: vec![reservation()],
+                        unknown: Vec::new(),
+                    },
                     memory_used_bytes: 1,
                     memory_total_bytes: 2,
                     fault: Some("XID 94".to_owned()),
@@ -442,13 +488,13 @@ mod tests {
                         ..slice
                     },
                     compute: None,
-                    in_use: Use::Unknown("silent".to_owned()),
+                    in_use: Use::untold(Source::Kubelet, "silent".to_owned()),
                     memory_used_bytes: 0,
                     memory_total_bytes: 0,
                     fault: None,
                 },
             ],
-            pids: Vec::new(),
+            in_use: Use::untold(Source::Kubelet, "silent".to_owned()),
             holders: vec![mica_model::Holder {
                 pid: 9,
                 command: "nv-hostengine".to_owned(),
@@ -496,6 +542,50 @@ mod tests {
                 size: 9
             })),
             "placement"
+        );
+        assert_eq!(
+            broken(|gpu| gpu.instances[0].containers[0].pod = None),
+            "containers.pod"
+        );
+        assert_eq!(
+            broken(|gpu| gpu.instances[0].reservations[0].pod = Some(v1::Pod::default())),
+            "reservations.pod"
+        );
+        assert_eq!(
+            broken(|gpu| gpu.instances[1].silences[0].source = 0),
+            "silences.source"
+        );
+    }
+
+    #[test]
+    fn a_reserved_slice_comes_back_as_it_went_or_is_named() {
+        let slice = Slice {
+            profile: ProfileId(9),
+            placement: Placement { start: 0, size: 4 },
+        };
+        let wire = v1::ReservedSlice::new("GPU-1".to_owned(), slice, reservation());
+        assert_eq!(wire.unpack().unwrap(), ("GPU-1", slice, reservation()));
+        let broken = |change: fn(&mut v1::ReservedSlice)| {
+            let mut wire = wire.clone();
+            change(&mut wire);
+            wire.unpack().unwrap_err().field
+        };
+        assert_eq!(broken(|wire| wire.gpu.clear()), "reservations.slices.gpu");
+        assert_eq!(
+            broken(|wire| wire.slice = None),
+            "reservations.slices.slice"
+        );
+        assert_eq!(
+            broken(|wire| wire.slice.as_mut().unwrap().placement = None),
+            "slices.placement"
+        );
+        assert_eq!(
+            broken(|wire| wire.reservation = None),
+            "reservations.slices.reservation"
+        );
+        assert_eq!(
+            broken(|wire| wire.reservation.as_mut().unwrap().pod = None),
+            "reservations.pod"
         );
     }
 

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, ffi::OsStr, sync::Arc};
 
-use mica_model::{Gpu, Slice};
+use mica_model::{Gpu, Slice, Use};
 use nvml_wrapper::{Device, Nvml};
 
 use crate::{
@@ -127,7 +127,7 @@ impl Driver {
             index,
             Gpu {
                 instances: Vec::new(),
-                pids: Vec::new(),
+                in_use: Use::default(),
                 ..gpu.clone()
             },
         );

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use mica_model::{Board, Gpu, MigMode};
+use mica_model::{Board, Gpu, MigMode, Use};
 use nvml_wrapper::Device;
 
 use crate::{Code, Error, boards::Boards, call::wrapped, instances, raw};
@@ -20,7 +20,7 @@ pub(crate) fn unseen(index: u32) -> Gpu {
         mig_mode: MigMode::Unsupported,
         board: None,
         instances: Vec::new(),
-        pids: Vec::new(),
+        in_use: Use::default(),
         holders: Vec::new(),
         waits_for: None,
         fault: None,
@@ -38,7 +38,15 @@ pub(crate) fn read(device: &Device<'_>, gpu: &mut Gpu, boards: &mut Boards) -> R
         };
     }
     gpu.product = wrapped("nvmlDeviceGetName", || device.name())?;
-    gpu.mig_mode = mig_mode(device)?;
+    let mode = mig_mode(device)?;
+    // The board is that of the same GPU, seen before: MIG does not go away. A GPU without it would pass for one without instances.
+    if mode == MigMode::Unsupported && gpu.board.is_some() {
+        return Err(Error::Call {
+            call: "nvmlDeviceGetMigMode",
+            code: Code::NOT_SUPPORTED,
+        });
+    }
+    gpu.mig_mode = mode;
     let memory = wrapped("nvmlDeviceGetMemoryInfo_v2", || device.memory_info())?;
     gpu.memory_mib = memory.total >> 20;
     let mig_on = is_on(gpu.mig_mode);
@@ -67,7 +75,7 @@ pub(crate) fn read(device: &Device<'_>, gpu: &mut Gpu, boards: &mut Boards) -> R
             .iter()
             .map(|process| process.pid)
             .collect();
-        gpu.pids = pids.into_iter().collect();
+        gpu.in_use = Use::by_processes(pids);
     }
     Ok(())
 }

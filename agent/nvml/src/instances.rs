@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use mica_model::{ComputeInstance, Instance, Use};
+use mica_model::{ComputeInstance, Instance, Source, Use};
 use nvml_wrapper::Device;
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) fn read(device: &Device<'_>, known: &mut Known) -> Result<Vec<Instanc
                     gi: info.id,
                     slice: info.slice,
                     compute: None,
-                    in_use: Use::Idle,
+                    in_use: Use::default(),
                     memory_used_bytes: 0,
                     memory_total_bytes: total,
                     fault: None,
@@ -124,8 +124,7 @@ fn fill(whole: &mut Instance, parts: &[Part<'_>]) -> Result<(), Error> {
         uuid: first.uuid()?,
     });
     whole.in_use = match processes(parts) {
-        Ok(pids) if pids.is_empty() => Use::Idle,
-        Ok(pids) => Use::Processes(pids.into_iter().collect()),
+        Ok(pids) => Use::by_processes(pids),
         Err(error) => unknown("process list", error)?,
     };
     match wrapped("nvmlDeviceGetMemoryInfo_v2", || first.device.memory_info()) {
@@ -158,7 +157,7 @@ fn unknown(what: &str, error: Error) -> Result<Use, Error> {
     if error.is_stale() || error.is_gone() || error.code() == Some(Code::GPU_IS_LOST) {
         return Err(error);
     }
-    Ok(Use::Unknown(format!("NVML {what}: {error}")))
+    Ok(Use::untold(Source::Nvml, format!("{what}: {error}")))
 }
 
 /// A process needs a compute instance to run on; the list of the whole GPU is asked all the same, where the driver gives it.
@@ -169,9 +168,5 @@ fn use_without_compute_instance(device: &Device<'_>, gi: u32) -> Use {
         .filter(|process| process.gi == Some(gi))
         .map(|process| process.pid)
         .collect();
-    if pids.is_empty() {
-        Use::Idle
-    } else {
-        Use::Processes(pids.into_iter().collect())
-    }
+    Use::by_processes(pids)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{NvmlArgs, StateArgs};
+use super::{KubeletArgs, NvmlArgs, StateArgs};
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -81,6 +81,9 @@ pub struct ApplyArgs {
     /// The NVML library
     #[command(flatten)]
     pub nvml: NvmlArgs,
+    /// The node's kubelet
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
     /// Which config
     #[command(flatten)]
     pub config: ConfigArgs,

@@ -22,7 +22,7 @@ use super::{
     pulse::Beat,
     work::{self, Job, Tools},
 };
-use crate::{inventory::Inventory, metrics::GpuLabels};
+use crate::{inventory::Inventory, metrics::GpuLabels, usage::InUse};
 
 mod care;
 mod layouts;
@@ -78,7 +78,8 @@ impl Thread {
     ) -> anyhow::Result<(Self, watch::Receiver<Arc<Inventory>>)> {
         let mut driver = Driver::open(&settings.library)?;
         let beat = channels.pulse.begin("node");
-        let found = read(&mut driver, &BTreeMap::new(), |index| {
+        let in_use = settings.sources.fresh();
+        let found = read(&mut driver, &in_use, &BTreeMap::new(), |index| {
             beat.at(&gpu_at(index));
         })?;
         found.tell_faults(&Inventory {
@@ -155,6 +156,7 @@ impl Thread {
         let tools = Tools {
             driver: driver.another(),
             journal: journal.map_err(|error| error.to_string())?,
+            sources: self.settings.sources.clone(),
             metrics: self.settings.metrics.clone(),
             labels: self.labels(uuid),
             pulse: self.channels.pulse.clone(),
@@ -174,6 +176,7 @@ impl Thread {
         let Ok(mut read) = driver.gpu(uuid) else {
             return self.poll();
         };
+        self.settings.sources.known().mark(&mut read);
         self.patients.complete(driver, [&mut read]);
         self.update(|inventory| {
             // Ids are reused at once: what was measured may be of another instance.
@@ -231,7 +234,9 @@ impl Thread {
             Some(driver) => driver,
             None => Driver::open(&self.settings.library)?,
         };
-        let read = read(&mut driver, &busy, |index| self.beat.at(&gpu_at(index)));
+        let in_use = self.settings.sources.known();
+        let beat = |index| self.beat.at(&gpu_at(index));
+        let read = read(&mut driver, &in_use, &busy, beat);
         let mut read = match read {
             // A stale NVML is dropped here and opened again by the next poll.
             Err(error) if error.is_stale() => {
@@ -322,6 +327,7 @@ fn recover_all(
         tools.push(Tools {
             driver: driver.another(),
             journal: settings.journal.of(&gpu.uuid)?,
+            sources: settings.sources.clone(),
             metrics: settings.metrics.clone(),
             labels: GpuLabels::of(gpu),
             pulse: channels.pulse.clone(),
@@ -354,6 +360,7 @@ fn gpu_at(index: u32) -> String {
 /// Reads everything but the GPUs in `keep`, which are by index; `turn` is called before each GPU.
 pub(super) fn read(
     driver: &mut Driver,
+    in_use: &InUse,
     keep: &BTreeMap<u32, Gpu>,
     turn: impl Fn(u32),
 ) -> Result<Inventory, Error> {
@@ -366,7 +373,8 @@ pub(super) fn read(
             continue;
         }
         turn(index);
-        let gpu = driver.gpu_at(index)?;
+        let mut gpu = driver.gpu_at(index)?;
+        in_use.mark(&mut gpu);
         read_activity(driver, &gpu, &mut activity);
         gpus.push(gpu);
     }
@@ -375,6 +383,7 @@ pub(super) fn read(
         gpus,
         activity,
         fault: None,
+        silences: in_use.silences_at_rest(),
         seen: Generation::default(),
         finished: Generation::default(),
     })

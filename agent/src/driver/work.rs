@@ -17,6 +17,7 @@ use crate::{
     journal::GpuJournal,
     metrics::{DriverMetrics, GpuLabels},
     outcome::{Ending, Failure, GpuOutcome, StepKind},
+    usage::Sources,
 };
 
 /// What is to be done to a GPU.
@@ -54,6 +55,7 @@ pub(super) struct Done {
 pub(super) struct Tools {
     pub(super) driver: Driver,
     pub(super) journal: GpuJournal,
+    pub(super) sources: Sources,
     pub(super) metrics: DriverMetrics,
     pub(super) labels: GpuLabels,
     pub(super) pulse: Pulse,
@@ -98,6 +100,7 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
             let journal = Some((generation, &mut tools.journal));
             let outcome = execute::execute(
                 &mut tools.driver,
+                &tools.sources,
                 &uuid,
                 &layout,
                 journal,
@@ -115,6 +118,7 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
         Job::Recover { reloaded } => {
             let recovered = execute::recover(
                 &mut tools.driver,
+                &tools.sources,
                 &uuid,
                 &mut tools.journal,
                 reloaded,
@@ -134,6 +138,7 @@ pub(super) fn work(uuid: String, job: Job, mut tools: Tools) -> Done {
         Job::Ask => Done {
             asked: Some(execute::ask(
                 &mut tools.driver,
+                &tools.sources,
                 &uuid,
                 Patience::USUAL,
                 &mut observe,

@@ -13,7 +13,8 @@ impl Run<'_> {
         let Ok(now) = self.read() else {
             return false;
         };
-        match steps::steps(&now, &steps::restorable(&now, former)) {
+        let target = steps::restorable(&now, former, &self.sources.fresh());
+        match self.steps(&now, &target) {
             Ok(steps) => self.take_what_can(&steps),
             Err(refusal) => warn!(gpu = self.uuid, %refusal, "not rolled back"),
         }
@@ -28,7 +29,7 @@ impl Run<'_> {
         let Ok(now) = self.read() else {
             return;
         };
-        match steps::steps(&now, &steps::usable(&now)) {
+        match self.steps(&now, &steps::usable(&now)) {
             Ok(steps) => self.take_what_can(&steps),
             Err(refusal) => {
                 warn!(gpu = self.uuid, %refusal, "half-made GPU instances are left");

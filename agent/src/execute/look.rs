@@ -6,23 +6,20 @@ use super::Trouble;
 use crate::{
     outcome::{Refusal, StepKind},
     steps::{self, Step},
+    usage::InUse,
 };
 
 /// Minds that what `step` destroys is still what was planned with, and idle. All that is to go in the steps `ahead` is minded, so that
 /// the work stops before the first destroy rather than half way.
-pub(super) fn mind(gpu: &Gpu, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
+pub(super) fn mind(gpu: &Gpu, in_use: &InUse, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
     if let Some(fault) = &gpu.fault {
         return Err(Trouble::new(StepKind::Read, fault.clone()));
     }
     let goes = |known: u32| ahead.iter().any(|step| destroys(*step) == Some(known));
     let leaving = gpu.instances.iter().filter(|known| goes(known.gi));
-    let busy = steps::busy(leaving, gpu.board.as_deref());
+    let busy = steps::busy(gpu, leaving, in_use);
     if !busy.is_empty() {
-        let detail = Refusal::InUse(busy.clone()).to_string();
-        return Err(Trouble {
-            busy,
-            ..Trouble::new(step.kind(), detail)
-        });
+        return Err(Trouble::refused(step.kind(), Refusal::InUse(busy)));
     }
     match destroys(step).filter(|_| !stands(gpu, step)) {
         None => Ok(()),

@@ -7,8 +7,9 @@ use tracing::{info, warn};
 use super::{Patience, Run, Taken, Trouble, failed};
 use crate::{
     journal::GpuJournal,
-    outcome::{Ending, GpuOutcome, Refusal, StepKind},
+    outcome::{Ending, GpuOutcome, StepKind},
     steps::{self, Step},
+    usage::Sources,
 };
 
 /// Switches MIG mode of one GPU on, which leaves instances alone, or off, which destroys idle ones first and refuses while one is in use.
@@ -17,13 +18,14 @@ use crate::{
 /// what holds the GPU may let go, or a reset or a boot puts it in force.
 pub fn switch(
     driver: &mut Driver,
+    sources: &Sources,
     uuid: &str,
     on: bool,
     journal: Option<&mut GpuJournal>,
     patience: Patience,
     observe: &mut dyn FnMut(&Taken),
 ) -> GpuOutcome {
-    let mut run = Run::new(driver, uuid, patience, observe);
+    let mut run = Run::new(driver, sources, uuid, patience, observe);
     run.journal = journal;
     run.generation = Generation::default();
     let ending = run.switch(on);
@@ -36,10 +38,11 @@ impl Run<'_> {
             Ok(actual) => actual,
             Err(ending) => return ending,
         };
+        let in_use = self.sources.fresh();
         let planned = if on {
-            steps::on(&actual)
+            steps::on(&actual, &in_use)
         } else {
-            steps::off(&actual)
+            steps::off(&actual, &in_use)
         };
         let steps = match planned {
             Ok(steps) if steps.is_empty() => {
@@ -127,24 +130,13 @@ impl Run<'_> {
     /// An instance that another program has made meanwhile would not outlive the mode.
     fn last_look(&mut self) -> Result<(), Trouble> {
         let now = self.read()?;
-        match steps::off(&now) {
+        match steps::off(&now, &self.sources.fresh()) {
             Ok(steps) if matches!(*steps, [] | [Step::DisableMig]) => Ok(()),
             Ok(_) => Err(Trouble::new(
                 StepKind::DisableMig,
                 "another program changes the instances of this GPU".to_owned(),
             )),
-            Err(refusal) => {
-                let detail = refusal.to_string();
-                let busy = if let Refusal::InUse(busy) = refusal {
-                    busy
-                } else {
-                    Vec::new()
-                };
-                Err(Trouble {
-                    busy,
-                    ..Trouble::new(StepKind::DisableMig, detail)
-                })
-            }
+            Err(refusal) => Err(Trouble::refused(StepKind::DisableMig, refusal)),
         }
     }
 

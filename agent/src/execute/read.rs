@@ -6,7 +6,7 @@ use mica_nvml::Code;
 use super::{Run, Trouble, wait};
 use crate::{
     outcome::{Refusal, StepKind},
-    steps,
+    steps::{self, Step},
 };
 
 impl Run<'_> {
@@ -23,6 +23,17 @@ impl Run<'_> {
                 Some(pause) if again => wait(pause),
                 _ => return read.map_err(|error| Trouble::nvml(StepKind::Read, &error)),
             }
+        }
+    }
+
+    /// The steps from what stands to what is wanted, by what is known of use. They are refused for use only after the kubelet was asked
+    /// anew: a pod that has just ended does not hold a layout up.
+    pub(super) fn steps(&self, actual: &Gpu, desired: &Layout) -> Result<Vec<Step>, Refusal> {
+        match steps::steps(actual, desired, &self.sources.known()) {
+            Err(Refusal::InUse(_) | Refusal::GpuInUse(_)) => {
+                steps::steps(actual, desired, &self.sources.fresh())
+            }
+            decided => decided,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     journal::{GpuJournal, Record},
     outcome::{Ending, GpuOutcome, Refusal, StepKind},
     steps::{self, Step},
+    usage::Sources,
 };
 
 /// What [`recover`] came to.
@@ -18,7 +19,8 @@ pub enum Recovered {
     Nothing,
     /// A layout was made or undone; it says how it ended.
     Done(GpuOutcome),
-    /// The GPU cannot be read now, so that it is not known what to do. The journal is left as it is: try again later.
+    /// The GPU cannot be read now, so that it is not known what to do; or something would have to go of which some source does not tell
+    /// whether it is in use. The journal is left as it is: try again later.
     Later(GpuOutcome),
 }
 
@@ -31,6 +33,7 @@ pub enum Recovered {
 /// - Else: half-made GPU instances, which nobody can use and nobody else sees, get their compute instance or go.
 pub fn recover(
     driver: &mut Driver,
+    sources: &Sources,
     uuid: &str,
     journal: &mut GpuJournal,
     reloaded: bool,
@@ -41,7 +44,7 @@ pub fn recover(
     let Record {
         layout, work, mig, ..
     } = journal.record().clone();
-    let mut run = Run::new(driver, uuid, patience, observe);
+    let mut run = Run::new(driver, sources, uuid, patience, observe);
     let actual = match run.readable() {
         Ok(actual) => actual,
         Err(ending) => return Recovered::Later(run.outcome(ending)),
@@ -53,7 +56,7 @@ pub fn recover(
     }
     match work {
         Some(work) => {
-            info!(gpu = uuid, generation = %work.generation, step = work.step, "finishing what was under way");
+            info!(gpu = uuid, generation = %work.generation, step = work.step.map(|step| step.step), "finishing what was under way");
             run.generation = work.generation;
             run.finish(&work.wanted, &work.former)
         }
@@ -98,7 +101,7 @@ impl Run<'_> {
     /// Finishes a layout of which some steps may have been taken.
     fn finish(&mut self, wanted: &Layout, former: &Layout) -> Recovered {
         // The former layout is that of the journal, not what stands half way.
-        let ending = match self.read().map(|actual| steps::steps(&actual, wanted)) {
+        let ending = match self.read().map(|actual| self.steps(&actual, wanted)) {
             Err(trouble) => super::failed(trouble, false),
             Ok(Ok(steps)) => match self.take_and_verify(&steps, wanted) {
                 Ok(()) => {
@@ -110,6 +113,7 @@ impl Run<'_> {
                     self.give_up(trouble, former)
                 }
             },
+            Ok(Err(refusal)) if refusal.is_for_silence() => Ending::Refused(refusal),
             Ok(Err(refusal)) => {
                 warn!(gpu = self.uuid, %refusal, "not finished: going back");
                 self.roll_back(former);
@@ -128,7 +132,7 @@ impl Run<'_> {
             return Recovered::Nothing;
         }
         info!(gpu = self.uuid, "finishing half-made GPU instances");
-        match steps::steps(actual, &actual.layout()) {
+        match self.steps(actual, &actual.layout()) {
             Ok(steps) => self.take_what_can(&steps),
             Err(refusal) => {
                 warn!(gpu = self.uuid, %refusal, "half-made GPU instances are not finished");
@@ -143,7 +147,8 @@ impl Run<'_> {
         let unread = match &ending {
             Ending::Failed(failure) => failure.step == StepKind::Read && !failure.rolled_back,
             Ending::Refused(Refusal::Faulted(_)) => true,
-            Ending::Holds | Ending::Refused(_) => false,
+            Ending::Refused(refusal) => refusal.is_for_silence(),
+            Ending::Holds => false,
         };
         let outcome = self.outcome(ending);
         if unread {

@@ -1,6 +1,6 @@
 //! Metrics of what is there now.
 
-use mica_model::{Gpu, Instance, MigMode, WaitsFor};
+use mica_model::{Gpu, Instance, MigMode, Source, WaitsFor};
 use mica_nvml::Activity;
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -25,6 +25,7 @@ pub(super) struct Present {
     seen: IntGauge,
     finished: IntGauge,
     silent: GaugeVec,
+    source_silent: IntGaugeVec,
     gpus: GpuGauges,
     instances: InstanceGauges,
 }
@@ -90,6 +91,11 @@ impl Present {
                     &["thread"],
                 )?,
             )?,
+            source_silent: info(
+                "use_source_silent",
+                "Whether a source that tells who uses what does not tell now, so that nothing it may know of is destroyed.",
+                &["source"],
+            )?,
             gpus: GpuGauges::register(registry)?,
             instances: InstanceGauges::register(registry)?,
         })
@@ -114,6 +120,13 @@ impl Present {
         self.driver
             .with_label_values(&[&versions.driver, &versions.nvml])
             .set(1);
+        for source in [Source::Kubelet, Source::Coordinator] {
+            let mut silences = inventory.silences.iter();
+            let silent = silences.any(|silence| silence.source == source);
+            self.source_silent
+                .with_label_values(&[source.as_str()])
+                .set(silent.into());
+        }
         self.gpus.reset();
         self.instances.reset();
         for gpu in &inventory.gpus {
@@ -237,7 +250,7 @@ impl InstanceGauges {
             )?,
             in_use: vec(
                 "instance_in_use",
-                "Whether a process is on the instance; 1 also when that cannot be told.",
+                "Whether somebody uses the instance: a process, a pod that holds it or for which it is kept; 1 also when that cannot be told.",
             )?,
             memory_used: vec(
                 "instance_memory_used_bytes",

@@ -63,9 +63,9 @@ fn instances(layout: &Layout, used: &[bool]) -> Vec<Instance> {
                 uuid: format!("MIG-{gi}"),
             }),
             in_use: if used {
-                Use::Processes(vec![gi])
+                Use::by_processes([gi])
             } else {
-                Use::Idle
+                Use::default()
             },
             memory_used_bytes: 0,
             memory_total_bytes: 0,

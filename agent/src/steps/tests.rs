@@ -1,10 +1,57 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use mica_model::{ComputeInstance, Engines, Placement, Profile, ProfileId, Use};
+use mica_model::{
+    Board, ComputeInstance, Container, Engines, Generation, Placement, Pod, Profile, ProfileId,
+    Reservation, Silence, Source, Use,
+};
+use mica_proto::v1;
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::{kubelet::Holdings, usage::Reservations};
+
+/// By NVML alone.
+fn nvml() -> InUse {
+    InUse::default()
+}
+
+fn pod(name: &str) -> Pod {
+    Pod {
+        namespace: "acme".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn container() -> Container {
+    Container {
+        pod: pod("train"),
+        name: "main".to_owned(),
+    }
+}
+
+/// A device is held, slices are kept for a pod, and sources are silent.
+fn by(held: &[&str], kept_slices: &[Slice], silent: &[Source]) -> InUse {
+    let mut holdings = Holdings::default();
+    for uuid in held {
+        holdings.add(uuid, container());
+    }
+    let reservation = || Reservation {
+        pod: pod("next"),
+        generation: Generation(5),
+    };
+    let kept = |&slice: &Slice| v1::ReservedSlice::new("GPU-1".to_owned(), slice, reservation());
+    let said = v1::Reservations {
+        slices: kept_slices.iter().map(kept).collect(),
+    };
+    let silences = silent.iter().map(|&source| Silence {
+        source,
+        age: Some(Duration::from_secs(12)),
+        why: "connection refused".to_owned(),
+    });
+    let kept = Reservations::try_from(&said).unwrap();
+    InUse::new(Arc::new(holdings), Arc::new(kept), silences.collect())
+}
 
 /// The A100's profiles, media engines reduced to the one that makes `+me` unique.
 fn board() -> Board {
@@ -54,7 +101,7 @@ fn instance(gi: u32, slice: Slice) -> Instance {
             id: 0,
             uuid: format!("MIG-{gi}"),
         }),
-        in_use: Use::Idle,
+        in_use: Use::default(),
         memory_used_bytes: 0,
         memory_total_bytes: 0,
         fault: None,
@@ -70,7 +117,7 @@ fn gpu(instances: Vec<Instance>) -> Gpu {
         mig_mode: MigMode::Enabled,
         board: Some(Arc::new(board())),
         instances,
-        pids: Vec::new(),
+        in_use: Use::default(),
         holders: Vec::new(),
         waits_for: None,
         fault: None,
@@ -150,11 +197,23 @@ fn any_layout() -> impl Strategy<Value = Layout> {
 /// How an instance is found: with its compute instance or not, and in use or not.
 fn any_state() -> impl Strategy<Value = (bool, Use)> {
     prop_oneof![
-        6 => Just((true, Use::Idle)),
-        2 => Just((false, Use::Idle)),
-        1 => Just((true, Use::Processes(vec![7, 8]))),
-        1 => Just((true, Use::Unknown("NVML is silent".to_owned()))),
+        6 => Just((true, Use::default())),
+        2 => Just((false, Use::default())),
+        1 => Just((true, Use::by_processes([7, 8]))),
+        1 => Just((true, Use::untold(Source::Nvml, "it is silent".to_owned()))),
     ]
+}
+
+/// Some device is held, some slice is kept, some source is silent.
+fn any_use() -> impl Strategy<Value = InUse> {
+    let device = prop::option::weighted(0.3, 1..8_u32);
+    let kept = prop::option::weighted(0.3, prop::sample::select(board().slices()));
+    let silent = prop::option::weighted(0.1, Just(Source::Kubelet));
+    (device, kept, silent).prop_map(|(device, kept, silent)| {
+        let device = device.map(|gi| format!("MIG-{gi}"));
+        let held: Vec<_> = device.iter().map(String::as_str).collect();
+        by(&held, &Vec::from_iter(kept), &Vec::from_iter(silent))
+    })
 }
 
 fn any_gpu() -> impl Strategy<Value = Gpu> {
@@ -182,18 +241,21 @@ fn the_mode_is_switched_for_itself(
 ) {
     let mut gpu = gpu(Vec::new());
     gpu.mig_mode = mode;
-    assert_eq!(on(&gpu).unwrap(), to_on);
-    assert_eq!(off(&gpu).unwrap(), to_off);
+    assert_eq!(on(&gpu, &nvml()).unwrap(), to_on);
+    assert_eq!(off(&gpu, &nvml()).unwrap(), to_off);
 }
 
 #[test]
 fn without_mig_the_mode_is_off_and_stays_so() {
     let mut gpu = gpu(Vec::new());
     gpu.mig_mode = MigMode::Unsupported;
-    assert_eq!(off(&gpu), Ok(Vec::new()));
-    assert!(matches!(on(&gpu), Err(Refusal::MigUnsupported { .. })));
+    assert_eq!(off(&gpu, &nvml()), Ok(Vec::new()));
+    assert!(matches!(
+        on(&gpu, &nvml()),
+        Err(Refusal::MigUnsupported { .. })
+    ));
     gpu.fault = Some("lost".to_owned());
-    assert_eq!(off(&gpu), Err(Refusal::Faulted("lost".to_owned())));
+    assert_eq!(off(&gpu, &nvml()), Err(Refusal::Faulted("lost".to_owned())));
 }
 
 #[test]
@@ -202,7 +264,7 @@ fn the_mode_goes_with_idle_instances_and_not_with_one_in_use() {
         instance(1, slice(9, 4, 4)),
         instance(2, slice(19, 0, 1)),
     ]);
-    let steps = off(&gpu).unwrap();
+    let steps = off(&gpu, &nvml()).unwrap();
     assert_eq!(steps.last(), Some(&Step::DisableMig));
     for step in steps {
         take(&mut gpu, step);
@@ -210,20 +272,23 @@ fn the_mode_goes_with_idle_instances_and_not_with_one_in_use() {
     assert_eq!(gpu.mig_mode, MigMode::Disabled);
 
     let mut used = instance(1, slice(9, 4, 4));
-    used.in_use = Use::Processes(vec![7]);
+    used.in_use = Use::by_processes([7]);
     let mut gpu = super::tests::gpu(vec![used, instance(2, slice(19, 0, 1))]);
-    assert!(matches!(off(&gpu), Err(Refusal::InUse(busy)) if busy.len() == 1));
-    assert_eq!(on(&gpu), Ok(Vec::new()));
+    assert!(matches!(off(&gpu, &nvml()), Err(Refusal::InUse(busy)) if busy.len() == 1));
+    assert_eq!(on(&gpu, &nvml()), Ok(Vec::new()));
     gpu.mig_mode = MigMode::PendingDisable;
-    assert!(matches!(on(&gpu), Err(Refusal::InUse(_))));
+    assert!(matches!(on(&gpu, &nvml()), Err(Refusal::InUse(_))));
 }
 
 proptest! {
     #[test]
-    fn the_steps_lead_to_the_layout_and_spare_what_is_in_use(actual in any_gpu(), desired in any_layout()) {
-        match steps(&actual, &desired) {
+    fn the_steps_lead_to_the_layout_and_spare_what_is_in_use(actual in any_gpu(), desired in any_layout(), in_use in any_use()) {
+        let mut used = actual.clone();
+        in_use.mark(&mut used);
+        let actual_use = used;
+        match steps(&actual, &desired, &in_use) {
             Ok(steps) => {
-                let mut model = actual.clone();
+                let mut model = actual_use;
                 for &step in &steps {
                     take(&mut model, step);
                 }
@@ -241,13 +306,16 @@ proptest! {
                     prop_assert!(!desired.0.contains(&named.slice));
                 }
             }
+            Err(Refusal::PlaceKept(kept)) => {
+                prop_assert!(!kept.is_empty());
+            }
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
 
     #[test]
     fn destroys_come_first_and_creates_come_largest_first(actual in any_gpu(), desired in any_layout()) {
-        let steps = steps(&actual, &desired).unwrap_or_default();
+        let steps = steps(&actual, &desired, &nvml()).unwrap_or_default();
         let kinds: Vec<_> = steps.iter().map(|step| step.kind()).collect();
         let is_destroy = |kind: &StepKind| matches!(kind, StepKind::DestroyComputeInstance | StepKind::DestroyGpuInstance);
         prop_assert!(kinds.is_sorted_by_key(|kind| !is_destroy(kind)));
@@ -258,10 +326,13 @@ proptest! {
     }
 
     #[test]
-    fn what_can_be_restored_never_touches_what_is_in_use(now in any_gpu(), former in any_layout()) {
-        let target = restorable(&now, &former);
-        prop_assert!(steps(&now, &target).is_ok());
-        if now.instances.iter().all(|instance| instance.in_use.is_idle()) {
+    fn what_can_be_restored_never_touches_what_is_in_use(now in any_gpu(), former in any_layout(), in_use in any_use()) {
+        let target = restorable(&now, &former, &in_use);
+        prop_assert!(steps(&now, &target, &in_use).is_ok());
+        let mut used = now.clone();
+        in_use.mark(&mut used);
+        let free = |slice: &Slice| in_use.place_kept(&now, *slice).is_none();
+        if used.instances.iter().all(|instance| instance.in_use.is_idle()) && former.0.iter().all(free) {
             prop_assert_eq!(target, former);
         }
     }
@@ -273,10 +344,10 @@ fn a_mode_that_is_off_is_switched_on_only_for_slices() {
         mig_mode: MigMode::Disabled,
         ..gpu(vec![])
     };
-    assert_eq!(steps(&off, &layout(&[])), Ok(vec![]));
+    assert_eq!(steps(&off, &layout(&[]), &nvml()), Ok(vec![]));
     let wanted = slice(9, 4, 4);
     assert_eq!(
-        steps(&off, &layout(&[wanted])),
+        steps(&off, &layout(&[wanted]), &nvml()),
         Ok(vec![
             Step::EnableMig,
             Step::CreateGpuInstance { slice: wanted },
@@ -292,34 +363,34 @@ fn a_half_made_instance_is_finished_or_goes() {
     found.compute = None;
     let found = gpu(vec![found]);
     assert_eq!(
-        steps(&found, &layout(&[half])),
+        steps(&found, &layout(&[half]), &nvml()),
         Ok(vec![Step::CreateComputeInstance { slice: half }])
     );
     assert_eq!(
-        steps(&found, &layout(&[])),
+        steps(&found, &layout(&[]), &nvml()),
         Ok(vec![Step::DestroyGpuInstance { gi: 3, slice: half }])
     );
 }
 
 #[rstest]
 #[case::in_use(
-    |gpu: &mut Gpu| gpu.instances[0].in_use = Use::Processes(vec![7, 8]),
+    |gpu: &mut Gpu| gpu.instances[0].in_use = Use::by_processes([7, 8]),
     "GPU instance 1 (1g.5gb at 0:1) is in use: processes 7, 8 are on it"
 )]
 #[case::use_unknown(
-    |gpu: &mut Gpu| gpu.instances[0].in_use = Use::Unknown("the process list of NVML is silent".to_owned()),
-    "GPU instance 1 (1g.5gb at 0:1) may be in use: the process list of NVML is silent"
+    |gpu: &mut Gpu| gpu.instances[0].in_use = Use::untold(Source::Nvml, "the process list is silent".to_owned()),
+    "GPU instance 1 (1g.5gb at 0:1) may be in use: NVML does not tell: the process list is silent"
 )]
 #[case::unsupported(
     |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Unsupported; gpu.board = None; },
     "NVIDIA A100-SXM4-40GB has no MIG"
 )]
 #[case::held(
-    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.instances.clear(); gpu.pids = vec![9]; },
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.instances.clear(); gpu.in_use = Use::by_processes([9]); },
     "MIG mode is off and cannot be enabled while the GPU is held by pid 9: stop what holds it"
 )]
 #[case::pending_enable_and_held(
-    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.instances.clear(); gpu.pids = vec![9]; },
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::PendingEnable; gpu.instances.clear(); gpu.in_use = Use::by_processes([9]); },
     "MIG mode is off and cannot be enabled while the GPU is held by pid 9: stop what holds it"
 )]
 #[case::pending_disable(
@@ -333,7 +404,7 @@ fn a_half_made_instance_is_finished_or_goes() {
 fn refusals_say_what_holds_the_gpu_up(#[case] change: fn(&mut Gpu), #[case] words: &str) {
     let mut actual = gpu(vec![instance(1, slice(19, 0, 1))]);
     change(&mut actual);
-    let refusal = steps(&actual, &layout(&[slice(9, 0, 4)])).unwrap_err();
+    let refusal = steps(&actual, &layout(&[slice(9, 0, 4)]), &nvml()).unwrap_err();
     assert_eq!(refusal.to_string(), words);
 }
 
@@ -342,7 +413,7 @@ fn refusals_say_what_holds_the_gpu_up(#[case] change: fn(&mut Gpu), #[case] word
 #[case::place(&[slice(9, 1, 4)], "the layout is not legal: profile 3g.20gb cannot be placed at 1:4")]
 #[case::profile(&[slice(77, 0, 1)], "the layout is not legal: NVIDIA A100-SXM4-40GB has no GPU instance profile 77")]
 fn an_illegal_layout_is_refused(#[case] wanted: &[Slice], #[case] words: &str) {
-    let refusal = steps(&gpu(vec![]), &layout(wanted)).unwrap_err();
+    let refusal = steps(&gpu(vec![]), &layout(wanted), &nvml()).unwrap_err();
     assert_eq!(refusal.to_string(), words);
 }
 
@@ -352,6 +423,84 @@ fn an_illegal_layout_is_refused(#[case] wanted: &[Slice], #[case] words: &str) {
 fn a_mode_that_is_off_or_pending_is_asked_for(#[case] mode: MigMode) {
     let mut actual = gpu(vec![]);
     actual.mig_mode = mode;
-    let steps = steps(&actual, &layout(&[slice(9, 0, 4)])).unwrap();
+    let steps = steps(&actual, &layout(&[slice(9, 0, 4)]), &nvml()).unwrap();
     assert_eq!(steps[0], Step::EnableMig);
+}
+
+#[rstest]
+#[case::held(
+    by(&["MIG-1"], &[], &[]),
+    "GPU instance 1 (1g.5gb at 0:1) is in use: container main of pod acme/train holds it"
+)]
+#[case::kept(
+    by(&[], &[slice(19, 0, 1)], &[]),
+    "GPU instance 1 (1g.5gb at 0:1) is in use: it is kept for pod acme/next (generation 5)"
+)]
+#[case::silent(
+    by(&[], &[], &[Source::Kubelet]),
+    "GPU instance 1 (1g.5gb at 0:1) may be in use: the kubelet has not answered for 12 s: connection refused"
+)]
+#[case::place_kept(
+    by(&[], &[slice(19, 3, 1)], &[]),
+    "3g.20gb at 0:4 is in the place of 1g.5gb at 3:1, which is kept for pod acme/next (generation 5)"
+)]
+fn every_source_can_hold_a_layout_up(#[case] in_use: InUse, #[case] words: &str) {
+    let actual = gpu(vec![instance(1, slice(19, 0, 1))]);
+    let wanted = layout(&[slice(9, 0, 4)]);
+    let refusal = steps(&actual, &wanted, &in_use).unwrap_err();
+    assert_eq!(refusal.to_string(), words);
+    let silent = words.contains("may be");
+    assert_eq!(refusal.is_for_silence(), silent);
+    let elsewhere = layout(&[slice(19, 0, 1), slice(9, 4, 4)]);
+    assert!(
+        steps(&actual, &elsewhere, &in_use).is_ok(),
+        "what stays or is free is nobody's concern"
+    );
+}
+
+#[rstest]
+#[case::held(by(&["GPU-1"], &[], &[]), "is in use: container main of pod acme/train holds it")]
+#[case::silent(
+    by(&[], &[], &[Source::Coordinator]),
+    "may be in use: the coordinator has not answered for 12 s: connection refused"
+)]
+fn the_mode_is_not_changed_under_a_container(#[case] in_use: InUse, #[case] words: &str) {
+    let off = Gpu {
+        mig_mode: MigMode::Disabled,
+        ..gpu(vec![])
+    };
+    let refusal = steps(&off, &layout(&[slice(9, 0, 4)]), &in_use).unwrap_err();
+    let expected = format!(
+        "MIG mode is off and cannot be enabled while the GPU {words}; it is tried again with the next layout"
+    );
+    assert_eq!(refusal.to_string(), expected);
+    assert!(steps(&off, &layout(&[]), &in_use).is_ok());
+    assert_eq!(on(&off, &in_use), Err(refusal));
+}
+
+#[rstest]
+#[case::held(by(&["MIG-1"], &[], &[]))]
+#[case::kept(by(&[], &[slice(19, 0, 1)], &[]))]
+#[case::silent(by(&[], &[], &[Source::Kubelet]))]
+fn the_mode_is_not_switched_off_under_anybody(#[case] in_use: InUse) {
+    let on = gpu(vec![instance(1, slice(19, 0, 1))]);
+    assert!(matches!(off(&on, &in_use), Err(Refusal::InUse(_))));
+    assert_eq!(off(&on, &nvml()).map(|steps| steps.len()), Ok(3));
+}
+
+#[test]
+fn what_is_half_made_is_finished_or_goes_while_sources_are_silent() {
+    let half = slice(9, 0, 4);
+    let mut found = instance(3, half);
+    found.compute = None;
+    let found = gpu(vec![found]);
+    let silent = by(&[], &[], &[Source::Kubelet, Source::Coordinator]);
+    for wanted in [layout(&[half]), layout(&[])] {
+        assert_eq!(
+            steps(&found, &wanted, &silent).map(|steps| steps.len()),
+            Ok(1)
+        );
+    }
+    let kept = by(&[], &[half], &[]);
+    assert!(steps(&found, &layout(&[]), &kept).is_err());
 }

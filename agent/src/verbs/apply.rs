@@ -14,10 +14,12 @@ use crate::{
     execute::{self, Patience},
     generation::{self, Newest},
     journal::{GpuJournal, Journal},
+    kubelet,
     mig_parted::{Chosen, name, select},
     outcome::{Ending, GpuOutcome},
     output, run,
     steps::Step,
+    usage::{InUse, Sources},
 };
 
 /// Applies it, or prints how that would be done.
@@ -37,13 +39,15 @@ pub fn apply(args: &ApplyArgs) -> Result<(), Stop> {
         )))
     };
     let chosen = select(&entries, &node).map_err(|problems| refused(&problems))?;
-    let plans = plans(&chosen, args.config.mode_only).map_err(|problems| refused(&problems))?;
+    let sources = kubelet::sources(args.kubelet.pod_resources_socket.clone())?;
+    let plans = plans(&chosen, &sources.fresh(), args.config.mode_only)
+        .map_err(|problems| refused(&problems))?;
     match state {
         None => {
             let text: String = plans.iter().map(|(gpu, plan)| steps(gpu, plan)).collect();
             Ok(output::write(&text)?)
         }
-        Some((_lock, journal)) => execute(&mut driver, &plans, &journal),
+        Some((_lock, journal)) => execute(&mut driver, &sources, &plans, &journal),
     }
 }
 
@@ -65,11 +69,15 @@ fn hold(StateArgs { state_dir, boot_id }: &StateArgs) -> Result<(Newest, Journal
 }
 
 /// The plans of all GPUs, or everything that stands against one of them.
-fn plans<'a>(chosen: &[Chosen<'a>], mode_only: bool) -> Result<Vec<(&'a Gpu, Plan)>, Vec<String>> {
+fn plans<'a>(
+    chosen: &[Chosen<'a>],
+    in_use: &InUse,
+    mode_only: bool,
+) -> Result<Vec<(&'a Gpu, Plan)>, Vec<String>> {
     let mut plans = Vec::new();
     let mut problems = Vec::new();
     for &Chosen { gpu, wanted } in chosen {
-        match plan(gpu, wanted, mode_only) {
+        match plan(gpu, in_use, wanted, mode_only) {
             Ok(plan) => plans.push((gpu, plan)),
             Err(refusal) => problems.push(format!("{}: {refusal}", name(gpu))),
         }
@@ -95,11 +103,23 @@ fn steps(gpu: &Gpu, plan: &Plan) -> String {
 }
 
 /// One GPU after the other; ends at the first that fails.
-fn execute(driver: &mut Driver, plans: &[(&Gpu, Plan)], journal: &Journal) -> Result<(), Stop> {
+fn execute(
+    driver: &mut Driver,
+    sources: &Sources,
+    plans: &[(&Gpu, Plan)],
+    journal: &Journal,
+) -> Result<(), Stop> {
     let mut touched = false;
     for (index, (gpu, plan)) in plans.iter().enumerate() {
         let mut journal = journal.of(&gpu.uuid).map_err(anyhow::Error::from)?;
-        let outcome = carry_out(driver, &gpu.uuid, plan, Some(&mut journal), Patience::USUAL);
+        let outcome = carry_out(
+            driver,
+            sources,
+            &gpu.uuid,
+            plan,
+            Some(&mut journal),
+            Patience::USUAL,
+        );
         let (created, destroyed) = (outcome.created, outcome.destroyed);
         let left = plans.len() - index - 1;
         match &outcome.ending {
@@ -147,13 +167,14 @@ fn execute(driver: &mut Driver, plans: &[(&Gpu, Plan)], journal: &Journal) -> Re
 /// Takes the way of one GPU. What stands in its way by now is found again.
 pub fn carry_out(
     driver: &mut Driver,
+    sources: &Sources,
     uuid: &str,
     plan: &Plan,
     mut journal: Option<&mut GpuJournal>,
     patience: Patience,
 ) -> GpuOutcome {
     let switch = |driver: &mut Driver, on, journal| {
-        execute::switch(driver, uuid, on, journal, patience, &mut |_| {})
+        execute::switch(driver, sources, uuid, on, journal, patience, &mut |_| {})
     };
     let layout = match &plan.goal {
         Goal::Mode(on) => return switch(driver, *on, journal),
@@ -168,7 +189,15 @@ pub fn carry_out(
     };
     // Of no generation: a person asks.
     let journal = journal.map(|journal| (Generation::default(), journal));
-    execute::execute(driver, uuid, layout, journal, patience, &mut |_| {})
+    execute::execute(
+        driver,
+        sources,
+        uuid,
+        layout,
+        journal,
+        patience,
+        &mut |_| {},
+    )
 }
 
 fn done(plan: &Plan, created: u32, destroyed: u32) -> String {

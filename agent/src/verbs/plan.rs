@@ -7,6 +7,7 @@ use crate::{
     outcome::Refusal,
     placements::place,
     steps::{self, Step},
+    usage::InUse,
 };
 
 /// The way of one GPU to what is wanted.
@@ -30,18 +31,18 @@ pub enum Goal {
 }
 
 /// Plans one GPU, or says why nothing may be done to it.
-pub fn plan(gpu: &Gpu, wanted: &Wanted, mode_only: bool) -> Result<Plan, Refusal> {
+pub fn plan(gpu: &Gpu, in_use: &InUse, wanted: &Wanted, mode_only: bool) -> Result<Plan, Refusal> {
     let counts = match wanted {
         Wanted::Off => {
             return Ok(Plan {
                 goal: Goal::Mode(false),
-                steps: steps::off(gpu)?,
+                steps: steps::off(gpu, in_use)?,
             });
         }
         Wanted::On(_) if mode_only => {
             return Ok(Plan {
                 goal: Goal::Mode(true),
-                steps: steps::on(gpu)?,
+                steps: steps::on(gpu, in_use)?,
             });
         }
         Wanted::On(counts) => counts,
@@ -53,7 +54,7 @@ pub fn plan(gpu: &Gpu, wanted: &Wanted, mode_only: bool) -> Result<Plan, Refusal
         product: gpu.product.clone(),
     })?;
     let layout = place(board, counts, &gpu.instances, |known| {
-        known.in_use.is_idle()
+        in_use.of(gpu, known).is_idle()
     })
     .map_err(|impossible| Refusal::IllegalLayout(impossible.to_string()))?;
     let mode_first = match gpu.mig_mode {
@@ -63,16 +64,16 @@ pub fn plan(gpu: &Gpu, wanted: &Wanted, mode_only: bool) -> Result<Plan, Refusal
     };
     if !mode_first {
         return Ok(Plan {
-            steps: steps::steps(gpu, &layout)?,
+            steps: steps::steps(gpu, &layout, in_use)?,
             goal: Goal::Layout(layout),
         });
     }
-    let mut steps = steps::on(gpu)?;
+    let mut steps = steps::on(gpu, in_use)?;
     let on = Gpu {
         mig_mode: MigMode::Enabled,
         ..gpu.clone()
     };
-    steps.extend(steps::steps(&on, &layout)?);
+    steps.extend(steps::steps(&on, &layout, in_use)?);
     Ok(Plan {
         goal: Goal::ModeThenLayout(layout),
         steps,

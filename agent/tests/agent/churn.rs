@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mica_agent::{
     execute::{Patience, execute},
     outcome::Ending,
+    usage::Sources,
 };
 use mica_model::{Gpu, Layout};
 
@@ -64,6 +65,7 @@ fn nothing_in_use_is_touched_whatever_comes_between_the_steps() {
         let desired = draw.layout(&gpu);
         let outcome = execute(
             &mut driver,
+            &Sources::default(),
             &gpu.uuid,
             &desired,
             None,

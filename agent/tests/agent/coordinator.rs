@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Mutex};
 
-use mica_model::{Gpu, Layout};
+use mica_model::{Generation, Gpu, Layout, Pod, Reservation, Slice};
 use mica_proto::v1::{
     self, FromAgent, ToAgent,
     fleet_server::{Fleet, FleetServer},
@@ -141,7 +141,28 @@ impl Joined {
             .map(|(gpu, layout)| v1::GpuLayout::new(gpu.uuid.clone(), layout))
             .collect();
         let desired = v1::Desired { generation, gpus };
-        let message = Some(to_agent::Message::Desired(desired));
+        self.send(to_agent::Message::Desired(desired)).await;
+    }
+
+    /// Keeps slices for pods with these names; those that were kept before and are not among them no more.
+    pub(crate) async fn keep(&self, slices: &[(&Gpu, Slice, &str)]) {
+        let kept = |&(gpu, slice, name): &(&Gpu, Slice, &str)| {
+            let namespace = "acme".to_owned();
+            let name = name.to_owned();
+            let reservation = Reservation {
+                pod: Pod { namespace, name },
+                generation: Generation(5),
+            };
+            v1::ReservedSlice::new(gpu.uuid.clone(), slice, reservation)
+        };
+        let slices = slices.iter().map(kept).collect();
+        let reservations = v1::Reservations { slices };
+        self.send(to_agent::Message::Reservations(reservations))
+            .await;
+    }
+
+    async fn send(&self, message: to_agent::Message) {
+        let message = Some(message);
         self.to.send(Ok(ToAgent { message })).await.unwrap();
     }
 

@@ -4,6 +4,7 @@ use mica_agent::{
     execute::{Patience, Recovered, Taken, execute, recover},
     journal::Journal,
     outcome::{Ending, Failure, GpuOutcome, Refusal, StepKind},
+    usage::Sources,
 };
 use mica_model::{Holder, MigMode, Use};
 use mica_nvml::{Code, Driver};
@@ -26,6 +27,7 @@ fn make_observed(driver: &mut Driver, words: &str, observe: &mut dyn FnMut(&Take
     let gpu = first(driver);
     execute(
         driver,
+        &Sources::default(),
         &gpu.uuid,
         &layout(&gpu, words),
         None,
@@ -104,7 +106,7 @@ fn an_instance_in_use_is_refused_by_name_and_nothing_is_tried() {
     };
     assert_eq!(busy.len(), 1);
     assert_eq!(busy[0].gi, node.gi_at(1));
-    assert_eq!(busy[0].in_use, Use::Processes(vec![77]));
+    assert_eq!(busy[0].in_use, Use::by_processes(vec![77]));
     assert_eq!(
         node.node.log().unwrap().len(),
         events,
@@ -206,6 +208,7 @@ fn whichever_single_call_fails_no_layout_is_left_half_made() {
         node.fail(EVERY_CALL, 999, calls, Some(1));
         let outcome = execute(
             &mut driver,
+            &Sources::default(),
             &gpu.uuid,
             &layout(&gpu, after),
             None,
@@ -321,6 +324,7 @@ fn what_is_found_half_made_is_finished_or_destroyed() {
         .unwrap();
     let recovered = recover(
         &mut driver,
+        &Sources::default(),
         &found.uuid,
         &mut journal,
         false,
@@ -367,6 +371,7 @@ fn unknown_and_lost_gpus_are_refused() {
     let wanted = layout(&gpu, "1g.5gb@0");
     let unknown = execute(
         &mut driver,
+        &Sources::default(),
         "GPU-none",
         &wanted,
         None,
@@ -380,6 +385,7 @@ fn unknown_and_lost_gpus_are_refused() {
     node.node.lose_gpu(0).unwrap();
     let lost = execute(
         &mut driver,
+        &Sources::default(),
         &gpu.uuid,
         &wanted,
         None,
@@ -402,6 +408,7 @@ fn a_gpu_without_mig_is_refused_and_not_touched() {
     let wanted = layout(&gpus[1], "3g.20gb@4");
     let outcome = execute(
         &mut driver,
+        &Sources::default(),
         &gpus[0].uuid,
         &wanted,
         None,
@@ -417,6 +424,7 @@ fn a_gpu_without_mig_is_refused_and_not_touched() {
     let nothing = layout(&gpus[1], "");
     let outcome = execute(
         &mut driver,
+        &Sources::default(),
         &gpus[0].uuid,
         &nothing,
         None,

@@ -63,7 +63,7 @@ async fn many_slow_gpus_are_no_hang() {
                 .slowest()
                 .map_or(Duration::ZERO, |slowest| slowest.silent),
         );
-        orders.inventory().borrow().gpus[11].pids == [77]
+        orders.inventory().borrow().gpus[11].in_use.processes == [77]
     });
     assert!(longest < Duration::from_millis(900), "{longest:?}");
     agent.stop().await;

@@ -13,6 +13,8 @@ mod http;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod kubelet;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod mode;
@@ -28,5 +30,7 @@ mod running;
 mod sick;
 #[cfg(test)]
 mod uplink;
+#[cfg(test)]
+mod usage;
 #[cfg(test)]
 mod verbs;

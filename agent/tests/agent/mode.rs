@@ -6,6 +6,7 @@ use mica_agent::{
     execute::{Patience, switch},
     journal::Journal,
     outcome::Ending,
+    usage::Sources,
 };
 use mica_proto::v1::{self, MigMode, RefusalReason, WaitsFor};
 use nvml_sim::GpuSpec;
@@ -159,6 +160,7 @@ fn what_a_person_switches_is_kept_for_after_a_reboot() {
         let mut gpu = journal.of(&uuid).unwrap();
         let outcome = switch(
             &mut node.driver(),
+            &Sources::default(),
             &uuid,
             on,
             Some(&mut gpu),

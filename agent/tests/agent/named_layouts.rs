@@ -8,6 +8,7 @@ use mica_agent::{
     mig_parted::{File, PciId, Seen, Wanted, select, write},
     outcome::Ending,
     placements::{Impossible, place},
+    usage::{InUse, Sources},
     verbs::{carry_out, plan},
 };
 use mica_nvml::Driver;
@@ -122,8 +123,15 @@ impl<'a> Rig<'a> {
     fn apply(&mut self, wanted: &Wanted) -> usize {
         let before = self.node.node.log().unwrap().len();
         let gpu = self.driver.gpu_at(0).unwrap();
-        let plan = plan(&gpu, wanted, false).unwrap();
-        let outcome = carry_out(&mut self.driver, &gpu.uuid, &plan, None, Patience::NONE);
+        let plan = plan(&gpu, &InUse::default(), wanted, false).unwrap();
+        let outcome = carry_out(
+            &mut self.driver,
+            &Sources::default(),
+            &gpu.uuid,
+            &plan,
+            None,
+            Patience::NONE,
+        );
         assert_eq!(outcome.ending, Ending::Holds, "{wanted:?}");
         assert_eq!(self.stands(), *wanted);
         let log = self.node.node.log().unwrap().split_off(before);

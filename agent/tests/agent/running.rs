@@ -16,6 +16,8 @@ use crate::node::{SimNode, wait_until};
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mica-agent"));
     command.stdin(Stdio::null());
+    // Whatever kubelet this machine has.
+    command.env("MICA_AGENT_POD_RESOURCES_SOCKET", "none");
     command
 }
 

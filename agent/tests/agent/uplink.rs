@@ -15,6 +15,7 @@ use mica_agent::{
     journal::Journal,
     metrics::Metrics,
     uplink::Uplink,
+    usage::Sources,
 };
 use mica_model::Gpu;
 use mica_proto::v1::{self, RefusalReason};
@@ -36,12 +37,17 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn start(node: &SimNode, coordinator: &str) -> Self {
+        Self::with(node, coordinator, Sources::default()).await
+    }
+
+    pub(crate) async fn with(node: &SimNode, coordinator: &str, sources: Sources) -> Self {
         let metrics = Arc::new(Metrics::new("node-1").unwrap());
         let settings = Settings {
             library: node.node.library().into(),
             poll_interval: Duration::from_millis(10),
             newest: Newest::open(&state(node)).unwrap(),
             journal: Journal::open(&state(node), "boot-1").unwrap(),
+            sources: sources.clone(),
             metrics: metrics.driver.clone(),
         };
         let care = Care {
@@ -55,6 +61,7 @@ impl Agent {
             endpoint: Endpoint::from_shared(coordinator.to_owned()).unwrap(),
             node: "node-1".to_owned(),
             orders: thread.orders(),
+            sources,
             outcomes,
             metrics: metrics.uplink.clone(),
         };

@@ -46,12 +46,25 @@ pub(crate) struct Asked {
     /// Its generation is one that the agent has seen.
     pub(crate) stale: bool,
     pub(crate) fault: Option<Fault>,
-    /// A process starts after this many steps.
-    pub(crate) intruder: Option<u32>,
+    /// Something comes between after this many steps.
+    pub(crate) intruder: Option<(u32, Intruder)>,
     /// The agent dies right after this change of the driver's state.
     pub(crate) crash: Option<u32>,
     /// And the machine with it.
     pub(crate) reboot: bool,
+}
+
+/// What comes between the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intruder {
+    /// A process starts.
+    Process,
+    /// A pod is given a slice.
+    Pod,
+    /// The coordinator keeps slices.
+    Keep,
+    /// The kubelet falls silent.
+    Mute,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +74,16 @@ pub(crate) enum Event {
     Start,
     /// Some process ends.
     Stop,
+    /// A pod is given some instance, or the whole GPU.
+    Admit,
+    /// All pods end.
+    EndPods,
+    /// The coordinator keeps other slices than before, and says so.
+    Keep,
+    /// The kubelet falls silent, or speaks again.
+    Mute(bool),
+    /// The agent hears of the kubelet while it has nothing to do.
+    Poll,
     /// The agent is stopped and started; a fault may strike while it recovers.
     Restart(Option<Fault>),
     /// The machine.
@@ -71,9 +94,15 @@ pub(crate) enum Event {
     Lose(Layout),
 }
 
-pub(crate) fn draw(random: &mut Random, board: &Board) -> Event {
-    match random.below(20) {
-        0..10 => Event::Layout(asked(random, board)),
+/// An event; of pods only where there are any.
+pub(crate) fn draw(random: &mut Random, board: &Board, pods: bool) -> Event {
+    match random.below(if pods { 28 } else { 20 }) {
+        20..23 => Event::Admit,
+        23 => Event::EndPods,
+        24 => Event::Keep,
+        25 => Event::Mute(random.once_in(2)),
+        26..28 => Event::Poll,
+        0..10 => Event::Layout(asked(random, board, pods)),
         10..13 => Event::Start,
         13..15 => Event::Stop,
         15..17 => Event::Restart(random.once_in(2).then(|| fault(random))),
@@ -83,7 +112,7 @@ pub(crate) fn draw(random: &mut Random, board: &Board) -> Event {
     }
 }
 
-fn asked(random: &mut Random, board: &Board) -> Asked {
+fn asked(random: &mut Random, board: &Board, pods: bool) -> Asked {
     let step = |random: &mut Random| u32::try_from(random.below(12)).unwrap();
     let mut asked = Asked {
         layout: layout(random, board),
@@ -96,7 +125,7 @@ fn asked(random: &mut Random, board: &Board) -> Asked {
     if !asked.stale {
         match random.below(6) {
             0 | 1 => asked.fault = Some(fault(random)),
-            2 => asked.intruder = Some(step(random)),
+            2 => asked.intruder = Some((step(random), intruder(random, pods))),
             3 | 4 => {
                 asked.crash = Some(step(random) + 1);
                 asked.reboot = random.once_in(5);
@@ -105,6 +134,17 @@ fn asked(random: &mut Random, board: &Board) -> Asked {
         }
     }
     asked
+}
+
+fn intruder(random: &mut Random, pods: bool) -> Intruder {
+    let all = [
+        Intruder::Process,
+        Intruder::Pod,
+        Intruder::Keep,
+        Intruder::Mute,
+    ];
+    let among = if pods { &all[..] } else { &all[..1] };
+    *random.pick(among).unwrap()
 }
 
 fn fault(random: &mut Random) -> Fault {

@@ -11,6 +11,8 @@ pub(crate) struct Seen {
     pub(crate) mig: bool,
     /// Slices that somebody could use.
     pub(crate) usable: Layout,
+    /// The same by GPU instance id.
+    pub(crate) instances: BTreeMap<u32, Slice>,
     /// GPU instances without compute instance, by id.
     pub(crate) half: BTreeSet<u32>,
     /// By process, the slice that it is on; `None`: on the whole GPU.
@@ -32,6 +34,12 @@ impl Seen {
         Self {
             mig: gpu.mig,
             usable: gpu.instances.iter().filter(usable).map(slice).collect(),
+            instances: gpu
+                .instances
+                .iter()
+                .filter(usable)
+                .map(|instance| (instance.gi, slice(instance)))
+                .collect(),
             half: gpu
                 .instances
                 .iter()
@@ -57,7 +65,7 @@ impl Seen {
     }
 }
 
-fn slice(instance: &InstanceView) -> Slice {
+pub(crate) fn slice(instance: &InstanceView) -> Slice {
     Slice {
         placement: Placement {
             start: instance.start,

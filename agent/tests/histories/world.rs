@@ -1,12 +1,13 @@
 //! A simulated node with an agent on it, and what happens to them.
 
-use std::path::PathBuf;
+use std::{fmt::Debug, path::PathBuf};
 
 use mica_agent::{
     execute::{Patience, Recovered, Taken, execute, recover},
     generation::Newest,
     journal::Journal,
     outcome::{Ending, GpuOutcome, Refusal},
+    usage::Sources,
 };
 use mica_model::{Generation, Layout};
 use mica_nvml::Driver;
@@ -14,7 +15,8 @@ use nvml_sim::{Fault, GpuSpec, Node, NodeOptions, judge};
 use tempfile::TempDir;
 
 use crate::{
-    event::{self, Asked, Event},
+    claims::Claims,
+    event::{self, Asked, Event, Intruder},
     oracle::Seen,
     random::Random,
 };
@@ -36,6 +38,10 @@ pub(crate) struct Tally {
     pub(crate) reboots: u64,
     pub(crate) reloads: u64,
     pub(crate) lost_races: u64,
+    /// Layouts refused for a pod, a reservation or a silence.
+    pub(crate) held_up: u64,
+    /// Recoveries put off because of a silence.
+    pub(crate) later: u64,
 }
 
 impl Tally {
@@ -51,11 +57,14 @@ impl Tally {
         self.reboots += other.reboots;
         self.reloads += other.reloads;
         self.lost_races += other.lost_races;
+        self.held_up += other.held_up;
+        self.later += other.later;
     }
 }
 
 struct Agent {
     driver: Driver,
+    sources: Sources,
     newest: Newest,
     journal: Journal,
 }
@@ -64,13 +73,15 @@ pub(crate) struct World {
     directory: TempDir,
     node: Node,
     agent: Option<Agent>,
+    claims: Claims,
     random: Random,
     uuid: String,
     pid: u32,
     /// What stood when the agent last said that it had done something.
     standing: Layout,
     seed: u64,
-    told: Vec<String>,
+    /// What happened, put into words only when something is wrong.
+    told: Vec<Box<dyn Debug>>,
     tally: Tally,
 }
 
@@ -95,6 +106,7 @@ impl World {
             directory,
             node,
             agent: None,
+            claims: Claims::new(false),
             random: Random::new(0),
             uuid: String::new(),
             pid: 0,
@@ -114,6 +126,7 @@ impl World {
         self.standing = Layout::default();
         self.pid = 0;
         self.agent = None;
+        self.claims = Claims::new(self.random.once_in(2));
         let board = self.random.pick(&BOARDS).copied().unwrap();
         let mig = self.random.once_in(2);
         self.node.reset_to(&GpuSpec::many(board, 1, mig)).unwrap();
@@ -122,10 +135,14 @@ impl World {
             std::fs::remove_dir_all(&state).unwrap();
         }
         self.start();
-        let events = 2 + self.random.below(7);
+        // Three on average: short ones show most, and a few are long.
+        let mut events = 1;
+        while events < 12 && !self.random.once_in(3) {
+            events += 1;
+        }
         for _ in 0..events {
             let event = self.draw();
-            self.told.push(format!("{event:?}"));
+            self.told.push(Box::new(event.clone()));
             self.tally.events += 1;
             self.happen(event);
         }
@@ -144,7 +161,11 @@ impl World {
     fn draw(&mut self) -> Event {
         let gpu = self.agent().driver.gpus().unwrap().remove(0);
         self.uuid = gpu.uuid;
-        event::draw(&mut self.random, gpu.board.as_deref().unwrap())
+        event::draw(
+            &mut self.random,
+            gpu.board.as_deref().unwrap(),
+            self.claims.has_pods(),
+        )
     }
 
     /// Fails with the whole history.
@@ -153,7 +174,7 @@ impl World {
             holds,
             "{what}\nMICA_HISTORY={}\n{}\nstanding {:?}\n{seen:#?}\n{:#?}",
             self.seed,
-            self.told.join("\n"),
+            told(&self.told),
             self.standing,
             self.node.log().unwrap(),
         );
@@ -164,11 +185,30 @@ impl World {
             Event::Layout(asked) => self.layout(&asked),
             Event::Start => self.start_process(),
             Event::Stop => self.stop_process(),
+            Event::Admit => self.claims.admit(&self.node, &mut self.random),
+            Event::EndPods => self.claims.end_pods(),
+            Event::Keep => self.keep(),
+            Event::Mute(mute) => self.claims.mute(mute, &self.node),
+            Event::Poll => self.claims.poll(&self.agent.as_ref().unwrap().sources),
             Event::Restart(fault) => self.restart(fault.as_ref()),
             Event::Reboot => self.reboot(None),
             Event::Reload => self.reload(),
             Event::Lose(layout) => self.lose(&layout),
         }
+        self.claims.note(&self.node);
+    }
+
+    fn keep(&mut self) {
+        let gpu = self.agent().driver.gpus().unwrap().remove(0);
+        let board = gpu.board.as_deref();
+        self.claims.keep(&self.node, &mut self.random, board);
+        self.say();
+    }
+
+    /// The coordinator says what it keeps.
+    fn say(&mut self) {
+        let sources = &self.agent.as_ref().unwrap().sources;
+        self.claims.say(sources, &self.uuid, &self.node);
     }
 
     /// Starts an agent, or another one.
@@ -179,10 +219,14 @@ impl World {
         let boot = self.node.boot_id();
         self.agent = Some(Agent {
             driver: Driver::open(self.node.library().as_os_str()).unwrap(),
+            sources: self.claims.sources(&self.node),
             newest,
             journal: Journal::open(&state, &boot).unwrap(),
         });
         self.uuid = self.node.gpus().remove(0).uuid;
+        if self.random.once_in(2) {
+            self.say();
+        }
     }
 
     fn recover(&mut self, reloaded: bool) -> Recovered {
@@ -192,6 +236,7 @@ impl World {
         let mut steps = 0;
         let recovered = recover(
             &mut agent.driver,
+            &agent.sources,
             &uuid,
             &mut journal,
             reloaded,
@@ -204,9 +249,16 @@ impl World {
 
     /// What must hold once the agent has recovered without being disturbed: nothing half made, and nothing under way.
     fn recovered(&mut self, reloaded: bool) -> Seen {
-        let recovered = self.recover(reloaded);
+        let mut recovered = self.recover(reloaded);
+        self.told.push(Box::new(recovered.clone()));
+        if matches!(recovered, Recovered::Later(_)) && self.claims.is_silent() {
+            self.tally.later += 1;
+            self.claims.mute(false, &self.node);
+            self.say();
+            recovered = self.recover(reloaded);
+            self.told.push(Box::new(recovered.clone()));
+        }
         let seen = Seen::of(&self.node);
-        self.told.push(format!("{recovered:?}"));
         self.demand(
             !matches!(recovered, Recovered::Later(_)),
             "recovered later",
@@ -238,7 +290,7 @@ impl World {
         let outcome = self.execute(asked, generation);
         self.tally.faults += u64::from(asked.fault.is_some());
         let after = Seen::of(&self.node);
-        self.told.push(format!("{outcome:?}"));
+        self.told.push(Box::new(outcome.clone()));
         self.demand(after.keeps(&before), "a process was disturbed", &after);
         if asked.crash.is_some() {
             return self.crashed(asked, &before);
@@ -258,7 +310,10 @@ impl World {
             let recovered = self.recovered(false);
             let known = [&asked.layout, &before.usable].contains(&&recovered.usable);
             self.demand(
-                known || recovered.blocks(&before.usable) || asked.intruder.is_some(),
+                known
+                    || recovered.blocks(&before.usable)
+                    || self.claims.block(&recovered, &before.usable)
+                    || asked.intruder.is_some(),
                 "neither one nor the other",
                 &recovered,
             );
@@ -279,23 +334,35 @@ impl World {
             node,
             agent,
             random,
+            claims,
             pid,
             tally,
             ..
         } = self;
         let agent = agent.as_mut().unwrap();
+        let sources = &agent.sources;
         let mut journal = agent.journal.of(&uuid).unwrap();
         let mut taken = 0;
         let mut observe = |_: &Taken| {
-            if asked.intruder == Some(taken) {
-                *pid += 1;
-                intrude(node, random, *pid);
+            match asked.intruder.filter(|(when, _)| *when == taken) {
+                None => {}
+                Some((_, Intruder::Process)) => {
+                    *pid += 1;
+                    intrude(node, random, *pid);
+                }
+                Some((_, Intruder::Pod)) => claims.admit(node, random),
+                Some((_, Intruder::Mute)) => claims.mute(true, node),
+                Some((_, Intruder::Keep)) => {
+                    claims.keep(node, random, None);
+                    claims.say(sources, &uuid, node);
+                }
             }
             taken += 1;
             tally.steps += 1;
         };
         execute(
             &mut agent.driver,
+            &agent.sources,
             &uuid,
             &asked.layout,
             Some((generation, &mut journal)),
@@ -316,8 +383,21 @@ impl World {
             Ending::Refused(refusal) => {
                 self.tally.refused += 1;
                 self.demand(unchanged, "refused, and yet something changed", after);
-                let reason = matches!(refusal, Refusal::InUse(_) | Refusal::MigModeHeld(_));
-                let due = before.blocks(&asked.layout) && reason;
+                let by_process = before.blocks(&asked.layout);
+                let claimed = self.claims.block(before, &asked.layout);
+                let due = match refusal {
+                    Refusal::InUse(_) => by_process || claimed,
+                    Refusal::MigModeHeld(_) => by_process,
+                    Refusal::GpuInUse(_) | Refusal::PlaceKept(_) => claimed,
+                    Refusal::StaleGeneration { .. }
+                    | Refusal::IllegalLayout(_)
+                    | Refusal::UnknownGpu(_)
+                    | Refusal::MigUnsupported { .. }
+                    | Refusal::ResetRequired(_)
+                    | Refusal::RebootRequired(_)
+                    | Refusal::Faulted(_) => false,
+                };
+                self.tally.held_up += u64::from(claimed && !by_process);
                 self.demand(due || disturbed, "refused without reason", after);
             }
             Ending::Failed(failure) if failure.rolled_back => {
@@ -359,7 +439,7 @@ impl World {
         if let Some(fault) = fault {
             self.node.inject(fault).unwrap();
             let recovered = self.recover(false);
-            self.told.push(format!("{recovered:?}"));
+            self.told.push(Box::new(recovered.clone()));
             self.node.clear_faults().unwrap();
         }
         let after = self.recovered(false);
@@ -371,6 +451,8 @@ impl World {
         self.tally.reboots += 1;
         let standing = self.standing.clone();
         self.agent = None;
+        self.claims.end_pods();
+        self.claims.keep_nothing();
         self.node.reboot().unwrap();
         self.start();
         let after = self.recovered(false);
@@ -385,6 +467,8 @@ impl World {
         for pid in Seen::of(&self.node).processes.keys() {
             self.node.stop_process(*pid).unwrap();
         }
+        self.claims.end_pods();
+        self.claims.keep_nothing();
         self.tally.reloads += 1;
         let standing = self.standing.clone();
         self.node.reload_driver(None).unwrap();
@@ -413,6 +497,7 @@ impl World {
         let mut journal = agent.journal.of(&uuid).unwrap();
         let outcome = execute(
             &mut agent.driver,
+            &agent.sources,
             &uuid,
             layout,
             Some((Generation(0), &mut journal)),
@@ -426,6 +511,9 @@ impl World {
         for pid in after.processes.keys() {
             self.node.stop_process(*pid).unwrap();
         }
+        self.claims.end_pods();
+        self.claims.keep_nothing();
+        self.say();
         self.node.reset_gpu(0).unwrap();
         self.standing = Layout::default();
         let mut journal = self.agent().journal.of(&uuid).unwrap();
@@ -446,19 +534,24 @@ impl World {
 
     /// In the end nobody disturbs any more: everything must be possible again, and nobody was touched.
     fn end(&mut self) {
-        self.start();
         self.recovered(false);
         let log = self.node.log().unwrap();
         let verdict = judge::judge(&log);
         let seen = Seen::of(&self.node);
         self.demand(verdict.is_clean(), "a slice in use was touched", &seen);
         self.tally.lost_races += u64::try_from(verdict.lost_races.len()).unwrap();
+        let violated = self.claims.violated(&log);
+        self.demand(violated.is_none(), &format!("{violated:?}"), &seen);
         for pid in seen.processes.keys() {
             self.node.stop_process(*pid).unwrap();
         }
+        self.claims.end_pods();
+        self.claims.keep_nothing();
+        self.claims.mute(false, &self.node);
+        self.say();
         let event = self.draw();
         if let Event::Layout(Asked { layout, .. }) | Event::Lose(layout) = event {
-            self.told.push(format!("in the end {layout:?}"));
+            self.told.push(Box::new(("in the end", layout.clone())));
             self.layout(&Asked {
                 layout,
                 stale: false,
@@ -469,6 +562,11 @@ impl World {
             });
         }
     }
+}
+
+fn told(events: &[Box<dyn Debug>]) -> String {
+    let lines: Vec<_> = events.iter().map(|event| format!("{event:?}")).collect();
+    lines.join("\n")
 }
 
 /// A process starts somewhere, if there is a place.

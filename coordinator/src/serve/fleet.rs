@@ -76,6 +76,8 @@ impl fleet_server::Fleet for Fleet {
             node,
             connection,
             inbound,
+            // Without Kubernetes there are no pods to keep slices for.
+            reservations: Some(v1::Reservations::default()),
             desired: WatchStream::new(desired),
             cluster: Arc::clone(&self.cluster),
             metrics: Arc::clone(&self.metrics),
@@ -116,12 +118,20 @@ fn refuse(invalid: &Invalid) -> Status {
     Status::invalid_argument(invalid.to_string())
 }
 
+fn to_agent(message: to_agent::Message) -> v1::ToAgent {
+    v1::ToAgent {
+        message: Some(message),
+    }
+}
+
 /// The stream of one node: reading it drives both directions. Dropped, however that comes about, it tells the index that the
 /// agent has left.
 pub(crate) struct Session {
     node: String,
     connection: Connection,
     inbound: Streaming<v1::FromAgent>,
+    /// What is said first.
+    reservations: Option<v1::Reservations>,
     desired: WatchStream<Option<Arc<v1::Desired>>>,
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
@@ -207,9 +217,8 @@ impl Session {
         loop {
             match std::task::ready!(Pin::new(&mut self.desired).poll_next(cx)) {
                 Some(Some(desired)) => {
-                    return Poll::Ready(Ok(v1::ToAgent {
-                        message: Some(to_agent::Message::Desired(v1::Desired::clone(&desired))),
-                    }));
+                    let desired = v1::Desired::clone(&desired);
+                    return Poll::Ready(Ok(to_agent(to_agent::Message::Desired(desired))));
                 }
                 Some(None) => {}
                 None => {
@@ -230,6 +239,10 @@ impl Stream for Session {
         if let Poll::Ready(end) = self.poll_inbound(cx) {
             self.ended = true;
             return Poll::Ready(end.map(Err));
+        }
+        if let Some(reservations) = self.reservations.take() {
+            let first = to_agent::Message::Reservations(reservations);
+            return Poll::Ready(Some(Ok(to_agent(first))));
         }
         let desired = std::task::ready!(self.poll_desired(cx));
         self.ended = desired.is_err();

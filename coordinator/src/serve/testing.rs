@@ -7,7 +7,7 @@ use std::{
 };
 
 use mica_model::{
-    Board, ComputeInstance, Generation, Gpu, Instance, Layout, MigMode, Use,
+    Board, ComputeInstance, Generation, Gpu, Instance, Layout, MigMode, Source, Use,
     testing::{a100_40gb, layout},
 };
 use mica_proto::v1;
@@ -33,7 +33,7 @@ pub(crate) fn gpu(node: &str, index: u32, slices: &str) -> Gpu {
             .map(|(word, gi)| instance(&board, word, gi))
             .collect(),
         board: Some(board),
-        pids: Vec::new(),
+        in_use: Use::default(),
         holders: Vec::new(),
         waits_for: None,
         fault: None,
@@ -44,9 +44,9 @@ fn instance(board: &Board, word: &str, gi: u32) -> Instance {
     let slice = word.trim_end_matches(['*', '?', '-']);
     let flag = |flag| word.get(slice.len()..).unwrap().contains(flag);
     let in_use = match (flag('*'), flag('?')) {
-        (true, _) => Use::Processes(vec![1000 + gi]),
-        (_, true) => Use::Unknown("NVML did not answer".to_owned()),
-        _ => Use::Idle,
+        (true, _) => Use::by_processes(vec![1000 + gi]),
+        (_, true) => Use::untold(Source::Nvml, "it is silent".to_owned()),
+        _ => Use::default(),
     };
     Instance {
         gi,

@@ -53,6 +53,13 @@ fn gpu(index: u32, mode: v1::MigMode, product: &str) -> v1::Gpu {
     }
 }
 
+fn pod(name: &str) -> v1::Pod {
+    v1::Pod {
+        namespace: "acme".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
 fn report() -> v1::Report {
     let a100_name = "NVIDIA A100-SXM4-40GB";
     let mut cut = gpu(0, v1::MigMode::Enabled, a100_name);
@@ -60,11 +67,22 @@ fn report() -> v1::Report {
         instance(1, 9, 4, 4),
         v1::Instance {
             pids: vec![41, 42],
+            containers: vec![v1::Container {
+                pod: Some(pod("train")),
+                name: "main".to_owned(),
+            }],
+            reservations: vec![v1::Reservation {
+                pod: Some(pod("next")),
+                generation: 7,
+            }],
             memory_used_bytes: 700 << 20,
             ..instance(7, 19, 0, 1)
         },
         v1::Instance {
-            use_unknown: "the driver did not answer".to_owned(),
+            silences: vec![v1::Silence {
+                source: v1::UseSource::Kubelet.into(),
+                why: "connection refused".to_owned(),
+            }],
             ..instance(8, 19, 1, 1)
         },
         v1::Instance {

@@ -33,9 +33,9 @@ pub(crate) fn a100(node: &str, slices: &str) -> Gpu {
                 uuid: format!("MIG-{node}-{gi}"),
             }),
             in_use: if word.ends_with('*') {
-                Use::Processes(vec![gi])
+                Use::by_processes(vec![gi])
             } else {
-                Use::Idle
+                Use::default()
             },
             memory_used_bytes: 0,
             memory_total_bytes: 1,
@@ -50,7 +50,7 @@ pub(crate) fn a100(node: &str, slices: &str) -> Gpu {
         mig_mode: MigMode::Enabled,
         instances: instances.collect(),
         board: Some(Arc::clone(&board)),
-        pids: Vec::new(),
+        in_use: Use::default(),
         holders: Vec::new(),
         waits_for: None,
         fault: None,
@@ -93,11 +93,15 @@ impl Agent {
         out.send(message(first)).await.unwrap();
         let mut fleet = coordinator.fleet().await;
         let joined = timeout(DEADLINE, fleet.join(ReceiverStream::new(queue))).await;
-        Ok(Self {
+        let mut agent = Self {
             node: node.to_owned(),
             out,
             incoming: joined.unwrap()?.into_inner(),
-        })
+        };
+        // Without Kubernetes no pods are released, and the agent has to know that.
+        let empty = to_agent::Message::Reservations(v1::Reservations::default());
+        assert_eq!(agent.next().await, empty, "said first on every stream");
+        Ok(agent)
     }
 
     /// Joins with one A100 that looks so.
@@ -122,11 +126,15 @@ impl Agent {
         self.send(from_agent::Message::Report(report)).await;
     }
 
+    async fn next(&mut self) -> to_agent::Message {
+        let message = timeout(DEADLINE, self.incoming.message()).await;
+        let message = message.expect("nothing comes").unwrap().unwrap();
+        message.message.unwrap()
+    }
+
     /// The next layout for its GPU.
     pub(crate) async fn desired(&mut self) -> (u64, Layout) {
-        let message = timeout(DEADLINE, self.incoming.message()).await;
-        let message = message.expect("no layout comes").unwrap().unwrap();
-        let Some(to_agent::Message::Desired(desired)) = message.message else {
+        let to_agent::Message::Desired(desired) = self.next().await else {
             panic!("not a layout");
         };
         let [gpu] = &desired.gpus[..] else {

@@ -56,7 +56,7 @@ async fn why_a_queue_waits() {
     let gpu = coordinator.explain("GPU-n1").await.unwrap();
     assert_eq!(gpu, coordinator.explain("n1/0").await.unwrap());
     assert!(
-        gpu.contains("slice 4g.20gb at 0:4 (GPU instance 2): in use by process 2"),
+        gpu.contains("slice 4g.20gb at 0:4 (GPU instance 2) is in use: process 2 is on it"),
         "{gpu}"
     );
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Board, Holder, Layout, Slice};
+use crate::{Board, Holder, Layout, Slice, Use};
 
 /// MIG mode of a GPU: what is in force, and what is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,8 +51,8 @@ pub struct Gpu {
     pub board: Option<Arc<Board>>,
     /// GPU instances, in ascending order of id.
     pub instances: Vec<Instance>,
-    /// Processes on the GPU outside any instance.
-    pub pids: Vec<u32>,
+    /// Who uses it as a whole, outside any instance.
+    pub in_use: Use,
     /// Processes that have the device node of the GPU open, in ascending order of pid; looked for only while it matters, as when MIG mode
     /// cannot change or the GPU has to be reset.
     pub holders: Vec<Holder>,
@@ -112,7 +112,7 @@ pub struct Instance {
     pub slice: Slice,
     /// The compute instance; `None` when the GPU instance is half made. Such an instance has no MIG device and no UUID.
     pub compute: Option<ComputeInstance>,
-    /// Whether somebody uses it.
+    /// Who uses it.
     pub in_use: Use,
     /// Memory in use, bytes.
     pub memory_used_bytes: u64,
@@ -137,24 +137,4 @@ pub struct ComputeInstance {
     pub id: u32,
     /// UUID of the MIG device, `MIG-…`.
     pub uuid: String,
-}
-
-/// Whether an instance is in use. Only [`Use::Idle`] may be destroyed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Use {
-    /// Every source was asked and none shows a user.
-    Idle,
-    /// These processes are on it, in ascending order.
-    Processes(Vec<u32>),
-    /// A source did not answer; a sentence for people says which.
-    Unknown(String),
-}
-
-impl Use {
-    /// Whether every source was asked and none shows a user.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        matches!(self, Self::Idle)
-    }
 }

@@ -264,6 +264,8 @@ async fn start_node(
             [
                 format!("--coordinator=http://127.0.0.1:{coordinator}"),
                 format!("--nvml-library={}", driver.library().display()),
+                // Whatever kubelet this machine has.
+                "--pod-resources-socket=none".to_owned(),
                 format!(
                     "--state-dir={}",
                     dir.join(format!("{name}.state")).display()

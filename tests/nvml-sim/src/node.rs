@@ -249,7 +249,10 @@ impl Node {
     /// Its GPUs as they are now. Each is a consistent picture; two of them may be from different moments.
     #[must_use]
     pub fn gpus(&self) -> Vec<GpuView> {
-        let view = |index| view::gpu(u32::try_from(index).ok()?, &self.store.gpu(index)?);
+        let view = |index| {
+            let gpu = self.store.gpu(index)?;
+            view::gpu(u32::try_from(index).ok()?, &gpu)
+        };
         (0..self.store.gpu_count()).filter_map(view).collect()
     }
 

@@ -12,8 +12,8 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytemuck::Pod;
@@ -117,7 +117,7 @@ impl Words {
 
 /// A value that was read, with the sequence number that it had.
 #[derive(Debug)]
-pub(crate) struct Cache<T>(Mutex<Option<(u64, T)>>);
+pub(crate) struct Cache<T>(Mutex<Option<(u64, Arc<T>)>>);
 
 impl<T> Default for Cache<T> {
     fn default() -> Self {
@@ -172,22 +172,23 @@ impl<T: Pod> Cell<T> {
     }
 
     /// The value in force, from `cache` when that has it: a client makes hundreds of calls between two changes.
-    pub(crate) fn read_through(self, words: &Words, cache: &Cache<T>) -> T {
+    pub(crate) fn read_through(self, words: &Words, cache: &Cache<T>) -> Arc<T> {
         let number = self
             .sequence(words)
             .map(|number| number.load(Ordering::Acquire));
         // Somebody else may have it, in a forked child even for ever.
         let Ok(mut cached) = cache.0.try_lock() else {
-            return self.read(words);
+            return Arc::new(self.read(words));
         };
-        if let Some((known, value)) = *cached
-            && Some(known) == number
+        if let Some((known, value)) = &*cached
+            && Some(*known) == number
         {
-            return value;
+            return Arc::clone(value);
         }
-        let read = self.read_numbered(words);
-        *cached = Some(read);
-        read.1
+        let (number, read) = self.read_numbered(words);
+        let read = Arc::new(read);
+        *cached = Some((number, Arc::clone(&read)));
+        read
     }
 
     fn read_numbered(self, words: &Words) -> (u64, T) {
@@ -259,7 +260,7 @@ mod tests {
             let cache = Cache::default();
             loop {
                 let done = writer.is_finished();
-                let Many(read) = cell.read_through(&words, &cache);
+                let Many(read) = *cell.read_through(&words, &cache);
                 assert!(read.iter().all(|&word| word == read[0]), "torn: {read:?}");
                 assert!(read[0] >= last, "went back from {last} to {}", read[0]);
                 last = read[0];

@@ -12,7 +12,7 @@ mod lock;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::client::Client;
@@ -183,12 +183,12 @@ impl Store {
     }
 
     pub(crate) fn node(&self) -> Node {
-        NODE.read_through(&self.words, &self.node)
+        *NODE.read_through(&self.words, &self.node)
     }
 
     /// The driver, as it is now.
     pub(crate) fn driver(&self) -> Driver {
-        DRIVER.read_through(&self.words, &self.driver)
+        *DRIVER.read_through(&self.words, &self.driver)
     }
 
     pub(crate) fn gpu_count(&self) -> usize {
@@ -198,7 +198,7 @@ impl Store {
     }
 
     /// A GPU, as it is now.
-    pub(crate) fn gpu(&self, index: usize) -> Option<Gpu> {
+    pub(crate) fn gpu(&self, index: usize) -> Option<Arc<Gpu>> {
         let cache = self.gpus.get(..self.gpu_count())?.get(index)?;
         let gpu = gpu_cell(index).read_through(&self.words, cache);
         gpu.board().is_some().then_some(gpu)

@@ -59,7 +59,7 @@ fn a_gpu_says_what_it_is() {
         assert_eq!(gpu.mig_mode, MigMode::Enabled);
         assert!(gpu.memory_mib > 20_000, "{}", gpu.memory_mib);
         assert_eq!(
-            (gpu.instances.as_slice(), gpu.pids.as_slice()),
+            (gpu.instances.as_slice(), gpu.in_use.processes.as_slice()),
             (&[][..], &[][..])
         );
         assert_eq!(rig.driver.gpu(&gpu.uuid).unwrap(), *gpu);

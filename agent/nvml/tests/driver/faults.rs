@@ -1,6 +1,6 @@
 //! A driver that fails: what is lost, and what goes on.
 
-use mica_model::{Gpu, MigMode, Use};
+use mica_model::{Gpu, MigMode};
 use mica_nvml::{Code, Driver};
 
 use crate::node::{assert_code, rig, slice};
@@ -122,8 +122,9 @@ fn assert_only_one_suffers(before: &[Gpu], now: &[Gpu], cause: &str) {
         }
         assert_eq!(before.instances.len(), now.instances.len(), "{cause}");
         for (before, now) in before.instances.iter().zip(&now.instances) {
-            if let Use::Unknown(why) = &now.in_use {
+            if let [silence] = &*now.in_use.unknown {
                 suffering += 1;
+                let why = &silence.why;
                 assert!(
                     why.ends_with(cause) || why.contains(&format!("{cause} (")),
                     "{why}"

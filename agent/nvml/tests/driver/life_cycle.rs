@@ -17,7 +17,7 @@ fn every_slice_of_every_board_can_be_made_and_destroyed() {
                 panic!("{now:?}")
             };
             assert_eq!((instance.gi, instance.slice), (gi, slice));
-            assert_eq!(instance.in_use, Use::Idle);
+            assert_eq!(instance.in_use, Use::default());
             let profile = board.profile(slice.profile).unwrap();
             assert_eq!(instance.memory_total_bytes, profile.memory_mib << 20);
             assert_eq!(instance.memory_used_bytes, 0);
@@ -114,7 +114,7 @@ fn a_gpu_instance_without_compute_instance_is_seen() {
         (instance.gi, instance.slice, instance.compute),
         (gi, half, None)
     );
-    assert_eq!(instance.in_use, Use::Idle);
+    assert_eq!(instance.in_use, Use::default());
     assert_eq!(instance.memory_total_bytes, 19_968 << 20);
     let ci = rig.driver.create_compute_instance(&gpu.uuid, gi).unwrap();
     let compute = rig.gpu(0).instances.remove(0).compute.unwrap();

@@ -59,7 +59,7 @@ fn a_gpu_in_use_has_it_pending() {
         );
         let now = rig.gpu(0);
         assert_eq!(
-            (now.mig_mode, now.pids.as_slice()),
+            (now.mig_mode, now.in_use.processes.as_slice()),
             (MigMode::PendingEnable, &[77][..])
         );
     }
@@ -85,7 +85,7 @@ fn a_gpu_without_mig_says_so_beside_one_that_has_it() {
         ("NVIDIA L4", MigMode::Unsupported, None, None)
     );
     rig.node.start_process(0, None, 3, 0).unwrap();
-    assert_eq!(rig.gpu(0).pids, [3]);
+    assert_eq!(rig.gpu(0).in_use.processes, [3]);
     assert_eq!(rig.gpu(1).mig_mode, MigMode::Enabled);
     assert_code(rig.driver.enable_mig(&gpu.uuid), Code::NOT_SUPPORTED);
     let gpu = rig.gpu(0);

@@ -60,7 +60,7 @@ fn of_several_compute_instances_the_first_is_reported_with_the_processes_of_all(
         (Some(compute.id), Some(&compute.uuid)),
         (seen.ci, seen.uuid.as_ref())
     );
-    assert_eq!(instance.in_use, Use::Processes(vec![8]));
+    assert_eq!(instance.in_use, Use::by_processes(vec![8]));
     assert_eq!(instance.memory_used_bytes, 1 << 20);
     // Taking one away uncovers the other, and at last the GPU instance without any.
     rig.node.stop_process(8).unwrap();

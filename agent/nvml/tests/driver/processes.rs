@@ -1,6 +1,6 @@
 //! Who uses an instance, and how much memory.
 
-use mica_model::{Instance, Use};
+use mica_model::{Instance, Source, Use};
 use mica_nvml::Code;
 
 use crate::node::{Rig, assert_code, rig, rig_without_mig};
@@ -12,6 +12,10 @@ fn only_instance(rig: &mut Rig) -> Instance {
     let mut gpu = rig.gpu(0);
     assert_eq!(gpu.instances.len(), 1);
     gpu.instances.remove(0)
+}
+
+fn unknown(why: String) -> Use {
+    Use::untold(Source::Nvml, why)
 }
 
 #[test]
@@ -31,13 +35,13 @@ fn processes_belong_to_their_instance() {
             .find(|instance| instance.gi == gi)
             .unwrap()
     };
-    assert_eq!(find(busy).in_use, Use::Processes(vec![17, 4_242]));
+    assert_eq!(find(busy).in_use, Use::by_processes(vec![17, 4_242]));
     assert_eq!(find(busy).memory_used_bytes, 3 << 30);
-    assert_eq!(find(idle).in_use, Use::Idle);
+    assert_eq!(find(idle).in_use, Use::default());
     assert_eq!(find(idle).memory_used_bytes, 0);
     assert_eq!(
-        now.pids,
-        Vec::<u32>::new(),
+        now.in_use,
+        Use::default(),
         "in MIG mode there are none outside instances"
     );
     rig.node.stop_process(17).unwrap();
@@ -61,7 +65,7 @@ fn an_instance_in_use_is_refused_and_stays() {
         rig.driver.destroy_compute_instance(&gpu.uuid, gi, ci),
         Code::IN_USE,
     );
-    assert_eq!(only_instance(&mut rig).in_use, Use::Processes(vec![1]));
+    assert_eq!(only_instance(&mut rig).in_use, Use::by_processes(vec![1]));
     rig.node.stop_process(1).unwrap();
     rig.driver
         .destroy_compute_instance(&gpu.uuid, gi, ci)
@@ -79,7 +83,7 @@ fn a_long_list_is_read_whole_while_it_grows() {
         expected.push(pid);
         assert_eq!(
             only_instance(&mut rig).in_use,
-            Use::Processes(expected.clone())
+            Use::by_processes(expected.clone())
         );
     }
 }
@@ -91,12 +95,14 @@ fn one_wrong_size_is_tried_again_and_many_make_the_use_unknown() {
     let gi = rig.make_named(&gpu, "7g.40gb", 0);
     rig.node.start_process(0, Some(gi), 5, 0).unwrap();
     rig.fail(COMPUTE, Code::INSUFFICIENT_SIZE, 0, Some(1));
-    assert_eq!(only_instance(&mut rig).in_use, Use::Processes(vec![5]));
+    assert_eq!(only_instance(&mut rig).in_use, Use::by_processes(vec![5]));
     rig.fail(COMPUTE, Code::INSUFFICIENT_SIZE, 0, None);
-    let unknown = format!("NVML process list: {COMPUTE}: Insufficient Size (7)");
-    assert_eq!(only_instance(&mut rig).in_use, Use::Unknown(unknown));
+    assert_eq!(
+        only_instance(&mut rig).in_use,
+        unknown(format!("process list: {COMPUTE}: Insufficient Size (7)"))
+    );
     rig.heal();
-    assert_eq!(only_instance(&mut rig).in_use, Use::Processes(vec![5]));
+    assert_eq!(only_instance(&mut rig).in_use, Use::by_processes(vec![5]));
 }
 
 #[test]
@@ -113,11 +119,12 @@ fn a_list_that_cannot_be_read_never_looks_idle() {
         ] {
             rig.fail(call, code, 0, None);
             let in_use = only_instance(&mut rig).in_use;
-            let Use::Unknown(why) = &in_use else {
+            let [silence] = &*in_use.unknown else {
                 panic!("{call} {code}: {in_use:?}")
             };
+            let why = &silence.why;
             assert!(
-                why.starts_with(&format!("NVML process list: {call}: {code}")),
+                why.starts_with(&format!("process list: {call}: {code}")),
                 "{why}"
             );
             rig.heal();
@@ -125,10 +132,10 @@ fn a_list_that_cannot_be_read_never_looks_idle() {
     }
     // No compute list: unknown. No graphics list: there is no graphics.
     rig.fail(COMPUTE, Code::NOT_SUPPORTED, 0, None);
-    assert!(matches!(only_instance(&mut rig).in_use, Use::Unknown(_)));
+    assert!(!only_instance(&mut rig).in_use.is_idle());
     rig.heal();
     rig.fail(GRAPHICS, Code::NOT_SUPPORTED, 0, None);
-    assert_eq!(only_instance(&mut rig).in_use, Use::Idle);
+    assert_eq!(only_instance(&mut rig).in_use, Use::default());
 }
 
 #[test]
@@ -141,7 +148,7 @@ fn unreadable_memory_makes_the_use_unknown_but_does_not_hide_a_process() {
     let instance = only_instance(&mut rig);
     assert_eq!(
         instance.in_use,
-        Use::Unknown("NVML memory: nvmlDeviceGetMemoryInfo_v2: Unknown Error (999)".to_owned())
+        unknown("memory: nvmlDeviceGetMemoryInfo_v2: Unknown Error (999)".to_owned())
     );
     assert_eq!(
         instance.memory_total_bytes,
@@ -150,16 +157,16 @@ fn unreadable_memory_makes_the_use_unknown_but_does_not_hide_a_process() {
     );
     rig.node.start_process(0, Some(gi), 9, 0).unwrap();
     rig.fail("nvmlDeviceGetMemoryInfo_v2", Code::UNKNOWN, 1, Some(1));
-    assert_eq!(only_instance(&mut rig).in_use, Use::Processes(vec![9]));
+    assert_eq!(only_instance(&mut rig).in_use, Use::by_processes(vec![9]));
 }
 
 #[test]
 fn processes_of_a_gpu_without_mig_are_its_own() {
     let mut rig = rig_without_mig(&["a100-40gb"]);
-    assert_eq!(rig.gpu(0).pids, Vec::<u32>::new());
+    assert_eq!(rig.gpu(0).in_use, Use::default());
     rig.node.start_process(0, None, 31, 0).unwrap();
     rig.node.start_process(0, None, 7, 0).unwrap();
-    assert_eq!(rig.gpu(0).pids, [7, 31]);
+    assert_eq!(rig.gpu(0).in_use, Use::by_processes([7, 31]));
     rig.fail(COMPUTE, Code::TIMEOUT, 0, None);
     let gpu = rig.driver.gpus().unwrap().remove(0);
     assert_eq!(

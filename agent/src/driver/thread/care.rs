@@ -82,7 +82,7 @@ impl Patients {
             }
             self.health.show(gpu);
             let pending = mig_mode::is_pending(gpu.mig_mode);
-            let computed_on = gpu.mig_mode == MigMode::Disabled && !gpu.pids.is_empty();
+            let computed_on = gpu.mig_mode == MigMode::Disabled && !gpu.in_use.processes.is_empty();
             if pending || computed_on || self.health.is_sick(&gpu.uuid) {
                 unsettled.push(gpu);
             } else {
@@ -205,7 +205,7 @@ pub(in crate::driver) fn name_holders<'gpu>(
             .and_then(|minor| found.get(minor))
             .cloned()
             .unwrap_or_default();
-        for &pid in &gpu.pids {
+        for &pid in &gpu.in_use.processes {
             if holders.iter().all(|known| known.pid != pid) {
                 holders.push(processes.named(pid));
             }

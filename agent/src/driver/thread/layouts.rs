@@ -175,7 +175,7 @@ impl Thread {
         let gpu = inventory.gpus.iter().find(|gpu| gpu.uuid == uuid);
         gpu.is_some_and(|gpu| {
             matches!(gpu.mig_mode, MigMode::Disabled | MigMode::PendingEnable)
-                && gpu.pids.is_empty()
+                && gpu.in_use.is_idle()
         })
     }
 

@@ -87,6 +87,7 @@ impl Thread {
         if let Some(fault) = gpu.fault {
             return Err(fault);
         }
+        self.settings.sources.fresh().mark(&mut gpu);
         self.patients.complete(driver, [&mut gpu]);
         if self.patients.due(&gpu) != Move::Reset {
             return Err("it is used, or does not need it any more".to_owned());

@@ -7,6 +7,7 @@ use mica_agent::{
     generation::Newest,
     journal::Journal,
     outcome::{Ending, StepKind},
+    usage::Sources,
 };
 use mica_model::MigMode;
 use nvml_sim::{EVERY_CALL, Effect, Fault, GpuSpec};
@@ -351,7 +352,15 @@ fn what_comes_before_the_mode_goes_is_left_alone() {
         }
     };
     let patience = Patience::NONE;
-    let outcome = switch(&mut driver, &uuid, false, None, patience, &mut interfere);
+    let outcome = switch(
+        &mut driver,
+        &Sources::default(),
+        &uuid,
+        false,
+        None,
+        patience,
+        &mut interfere,
+    );
     let Ending::Failed(failure) = outcome.ending else {
         panic!("{outcome:?}");
     };

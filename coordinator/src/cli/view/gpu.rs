@@ -104,7 +104,7 @@ impl Item for Gpu {
                     uuid: gpu.uuid,
                     product: gpu.product,
                     memory_mib: gpu.memory_mib,
-                    pids: gpu.pids,
+                    pids: gpu.in_use.processes,
                     holders: gpu.holders,
                     waits_for: gpu.waits_for,
                 });

@@ -1,6 +1,6 @@
 //! Slices: GPU instances.
 
-use mica_model::{Gpu, Instance, Placement, Use};
+use mica_model::{Container, Gpu, Instance, Placement, Reservation, Use};
 use mica_proto::convert::Invalid;
 use mica_proto::v1;
 use serde::Serialize;
@@ -31,7 +31,45 @@ pub(in super::super) struct Slice {
     #[serde(skip_serializing_if = "Option::is_none")]
     uuid: Option<String>,
     pids: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<Holder>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reserved_for: Vec<Awaited>,
     memory: Memory,
+}
+
+/// A container that the slice was given to.
+#[derive(Debug, PartialEq, Serialize)]
+struct Holder {
+    namespace: String,
+    pod: String,
+    name: String,
+}
+
+impl From<&Container> for Holder {
+    fn from(Container { pod, name }: &Container) -> Self {
+        Self {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            name: name.clone(),
+        }
+    }
+}
+
+/// A pod that the slice is kept for.
+#[derive(Debug, PartialEq, Serialize)]
+struct Awaited {
+    namespace: String,
+    pod: String,
+}
+
+impl From<&Reservation> for Awaited {
+    fn from(Reservation { pod, .. }: &Reservation) -> Self {
+        Self {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+        }
+    }
 }
 
 /// Memory slots.
@@ -64,17 +102,21 @@ struct Memory {
 impl Slice {
     fn new(node: &str, gpu: &Gpu, instance: &Instance) -> Self {
         let profile = instance.slice.profile;
-        let (mut state, mut reason, pids) = match &instance.in_use {
-            Use::Idle => ("idle", None, Vec::new()),
-            Use::Processes(pids) => ("in-use", None, pids.clone()),
-            Use::Unknown(why) => ("unknown", Some(why.clone()), Vec::new()),
+        let Use {
+            processes,
+            containers,
+            reservations,
+            unknown,
+        } = &instance.in_use;
+        let state = match &instance.compute {
+            _ if instance.fault.is_some() => "fault",
+            None => "half-made",
+            Some(_) if instance.in_use.is_idle() => "idle",
+            Some(_) if instance.in_use.is_unused() => "unknown",
+            Some(_) => "in-use",
         };
-        if instance.compute.is_none() {
-            state = "half-made";
-        }
-        if let Some(fault) = &instance.fault {
-            (state, reason) = ("fault", Some(fault.clone()));
-        }
+        let unknown = unknown.iter().map(ToString::to_string);
+        let reasons: Vec<_> = instance.fault.iter().cloned().chain(unknown).collect();
         Self {
             node: node.to_owned(),
             gpu_index: gpu.index,
@@ -88,12 +130,14 @@ impl Slice {
             profile_id: profile.0,
             placement: instance.slice.placement.into(),
             state,
-            reason,
+            reason: (!reasons.is_empty()).then(|| reasons.join(", ")),
             uuid: instance
                 .compute
                 .as_ref()
                 .map(|compute| compute.uuid.clone()),
-            pids,
+            pids: processes.clone(),
+            containers: containers.iter().map(Holder::from).collect(),
+            reserved_for: reservations.iter().map(Awaited::from).collect(),
             memory: Memory {
                 used_bytes: instance.memory_used_bytes,
                 total_bytes: instance.memory_total_bytes,
@@ -115,6 +159,7 @@ impl Item for Slice {
         column("STATE"),
         column("UUID"),
         wide("PIDS"),
+        wide("PODS"),
         wide("MEMORY"),
         wide("REASON"),
     ];
@@ -161,6 +206,12 @@ impl Item for Slice {
 
     fn row(&self) -> Vec<String> {
         let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        let held = self.containers.iter();
+        let held = held.map(|held| format!("{}/{}", held.namespace, held.pod));
+        let kept = self.reserved_for.iter();
+        let kept = kept.map(|kept| format!("({}/{})", kept.namespace, kept.pod));
+        let mut holders: Vec<_> = held.chain(kept).collect();
+        holders.dedup();
         vec![
             self.node.clone(),
             self.gpu_index.to_string(),
@@ -171,6 +222,7 @@ impl Item for Slice {
             self.state.to_owned(),
             self.uuid.clone().unwrap_or_default(),
             pids.join(","),
+            holders.join(","),
             format!(
                 "{}/{}Mi",
                 self.memory.used_bytes / MIB,

@@ -1,7 +1,7 @@
 //! Why a queue waits, and what holds a GPU: sentences for people, most important first.
 
 use jiff::SignedDuration;
-use mica_model::{Board, Instance, Slice, Use, WaitsFor};
+use mica_model::{Board, Instance, Slice, WaitsFor};
 use mica_planner::{Availability, GpuChange, GpuId};
 use mica_proto::v1;
 
@@ -237,21 +237,16 @@ fn describe_wait(waits_for: WaitsFor) -> &'static str {
 }
 
 fn describe(board: &Board, instance: &Instance) -> String {
-    let in_use = match (&instance.in_use, &instance.compute) {
-        (Use::Processes(pids), _) => {
-            let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
-            format!("in use by process {}", pids.join(", "))
-        }
-        (Use::Unknown(why), _) => format!("counts as in use: {why}"),
-        (Use::Idle, Some(_)) => "idle".to_owned(),
-        (Use::Idle, None) => "half made: it has no compute instance".to_owned(),
+    let state = match &instance.compute {
+        None if instance.in_use.is_idle() => "is half made: it has no compute instance".to_owned(),
+        _ => instance.in_use.to_string(),
     };
-    let in_use = match &instance.fault {
-        Some(fault) => format!("sick, and left alone: {fault}; {in_use}"),
-        None => in_use,
+    let state = match &instance.fault {
+        Some(fault) => format!("is sick, and left alone: {fault}; it {state}"),
+        None => state,
     };
     format!(
-        "slice {} at {} (GPU instance {}): {in_use}",
+        "slice {} at {} (GPU instance {}) {state}",
         board.profile_name(instance.slice.profile),
         instance.slice.placement,
         instance.gi

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mica_model::{Gpu, Holder, Layout, MigMode, Slice, WaitsFor};
+use mica_model::{Gpu, Holder, Layout, MigMode, Slice, Use, WaitsFor};
 
 use super::{Held, HeldBy, Verdict};
 
@@ -48,6 +48,8 @@ pub(crate) enum Blocked {
     ModePending(MigMode, WaitsFor),
     /// Processes hold the GPU while MIG mode is off.
     Holders(Vec<Holder>),
+    /// The GPU as a whole is in use, or may be, while MIG mode is off.
+    InUse(Use),
     /// What stands on it is not a layout of its board, so nothing can be planned around it.
     Illegal(String),
 }
@@ -57,7 +59,7 @@ impl Blocked {
         match self {
             Self::Fault(_) => HeldBy::Fault,
             Self::ModePending(..) => HeldBy::ResetRequired,
-            Self::Holders(_) => HeldBy::ModeHeld,
+            Self::Holders(_) | Self::InUse(_) => HeldBy::ModeHeld,
             Self::Illegal(_) => HeldBy::IllegalLayout,
         }
     }
@@ -79,6 +81,7 @@ impl fmt::Display for Blocked {
                 let holders = holders.join(", ");
                 write!(f, "MIG mode is off and processes hold the GPU: {holders}")
             }
+            Self::InUse(in_use) => write!(f, "MIG mode is off and the GPU {in_use}"),
             Self::Illegal(why) => write!(f, "its slices are no layout of its board: {why}"),
         }
     }
@@ -127,9 +130,8 @@ impl View {
             (MigMode::PendingEnable, Some(WaitsFor::Release)) if !gpu.holders.is_empty() => {
                 return Some(Blocked::Holders(gpu.holders.clone()));
             }
-            (MigMode::Disabled | MigMode::PendingEnable, _) if !gpu.pids.is_empty() => {
-                let holders = gpu.pids.iter().copied().map(Holder::process);
-                return Some(Blocked::Holders(holders.collect()));
+            (MigMode::Disabled | MigMode::PendingEnable, _) if !gpu.in_use.is_idle() => {
+                return Some(Blocked::InUse(gpu.in_use.clone()));
             }
             // What is pending comes into force when it is asked for again and nobody holds the GPU.
             (

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mica_model::{Generation, Gpu, Holder, MigMode, WaitsFor};
+use mica_model::{Generation, Gpu, Holder, MigMode, Use, WaitsFor};
 use mica_planner::{Availability, GpuId};
 use mica_proto::v1::{FailedStep, NodeState, RefusalReason};
 use rstest::rstest;
@@ -171,8 +171,8 @@ fn a_sick_slice_is_neither_given_away_nor_taken_away() {
 #[case::pending_off(|gpu: &mut Gpu| gpu.mig_mode = MigMode::PendingDisable, Some("MIG mode is pending-disable: reset the GPU"))]
 #[case::off(|gpu: &mut Gpu| gpu.mig_mode = MigMode::Disabled, None)]
 #[case::off_and_held(
-    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.pids = vec![7, 8]; },
-    Some("MIG mode is off and processes hold the GPU: pid 7, pid 8")
+    |gpu: &mut Gpu| { gpu.mig_mode = MigMode::Disabled; gpu.in_use = Use::by_processes([7, 8]); },
+    Some("MIG mode is off and the GPU is in use: processes 7, 8 are on it")
 )]
 #[case::pending_and_held(
     |gpu: &mut Gpu| {

@@ -144,9 +144,9 @@ impl World {
                         uuid: String::new(),
                     }),
                     in_use: if *in_use {
-                        Use::Processes(vec![1])
+                        Use::by_processes(vec![1])
                     } else {
-                        Use::Idle
+                        Use::default()
                     },
                     memory_used_bytes: 0,
                     memory_total_bytes: 0,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{c_uint, c_ulonglong};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nvml_wrapper_sys::bindings::nvmlEventData_t;
@@ -123,7 +123,7 @@ fn wait(store: &Store, set: Handle, timeout_ms: c_uint) -> Result<RingEvent> {
     }
 }
 
-fn gpu_of(store: &Store, number: u32) -> Option<(usize, crate::state::Gpu)> {
+fn gpu_of(store: &Store, number: u32) -> Option<(usize, Arc<crate::state::Gpu>)> {
     let index = usize::try_from(number).ok()?;
     Some((index, store.gpu(index)?))
 }

@@ -3,6 +3,8 @@
 //! A handle whose generation is not that of the instance is stale and answers 2, also when the same id exists again. The generation
 //! of a GPU is the driver's load.
 
+use std::sync::Arc;
+
 use super::call::Result;
 use super::pointer::Handle;
 use crate::boards::Board;
@@ -47,7 +49,7 @@ pub(super) fn compute_instance(index: usize, gi: u8, ci: u8, instance: ComputeIn
 #[derive(Debug)]
 pub(super) struct OnGpu {
     pub(super) index: usize,
-    pub(super) gpu: Gpu,
+    pub(super) gpu: Arc<Gpu>,
     pub(super) board: &'static Board,
 }
 

@@ -1,5 +1,7 @@
 //! Events, raised from outside.
 
+use std::sync::Arc;
+
 use super::{Node, NodeError};
 use crate::events::{self, EventKind, NO_INSTANCE, RingEvent};
 use crate::state::Gpu;
@@ -49,7 +51,7 @@ impl Node {
         Ok(self.store.raise(event)?)
     }
 
-    fn state_of(&self, gpu: u32) -> Result<Gpu, NodeError> {
+    fn state_of(&self, gpu: u32) -> Result<Arc<Gpu>, NodeError> {
         let state = self.store.gpu(self.index(gpu)?);
         state.ok_or(NodeError::NoGpu(gpu))
     }

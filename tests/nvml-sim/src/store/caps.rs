@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::lock::Lock;
 use super::{AT_CAPS, Store, StoreError, io_error};
@@ -17,7 +18,7 @@ use crate::state::Gpu;
 const UNFINISHED: &str = ".new";
 
 impl Store {
-    fn all_gpus(&self) -> Vec<Gpu> {
+    fn all_gpus(&self) -> Vec<Arc<Gpu>> {
         (0..self.gpu_count())
             .filter_map(|index| self.gpu(index))
             .collect()
@@ -31,7 +32,7 @@ impl Store {
         }
         // Without a driver there are no files.
         let right = if driver.is_loaded() {
-            caps::fingerprint(self.all_gpus().iter()).max(2)
+            caps::fingerprint(self.all_gpus().iter().map(Arc::as_ref)).max(2)
         } else {
             1
         };
@@ -45,7 +46,7 @@ impl Store {
         };
         let gpus = self.all_gpus();
         let files = if self.driver().is_loaded() {
-            caps::files(gpus.iter())
+            caps::files(gpus.iter().map(Arc::as_ref))
         } else {
             std::collections::BTreeMap::new()
         };

@@ -126,7 +126,7 @@ fn capability_files_are_repaired_by_whoever_comes_next() {
     for (repair, gi) in repairs {
         let file = format!("dev/nvidia-caps/nvidia-cap{}", 3 + 9 * gi);
         let unfinished = format!("{file}.new");
-        let mut gpu = node.gpu(0).unwrap();
+        let mut gpu = *node.gpu(0).unwrap();
         gpu.instances = bytemuck::Zeroable::zeroed();
         gpu.instances[usize::from(gi)].size = 1;
         gpu_cell(0).write(&node.words, &gpu);

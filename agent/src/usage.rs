@@ -1,8 +1,8 @@
 //! Who uses the instances of the node, from every source that exists: NVML, the kubelet, the coordinator.
 //!
-//! NVML's word comes with each reading of a GPU ([`mica_model::Instance::in_use`]). The others are kept here, and put together into an [`InUse`]: the
-//! pure merge by which [`crate::steps`] plans and which the last look before a destroy goes by. A source that exists and does not tell
-//! counts as a user of everything on the node.
+//! NVML's word comes with each reading of a GPU ([`mica_model::Instance::in_use`]). The others are kept here, and put together into an
+//! [`InUse`]: the pure merge by which [`crate::steps`] plans and which the last look before a destroy goes by. A source that exists and
+//! does not tell counts as a user of everything on the node.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -5,7 +5,10 @@
 //! After each event an oracle that reads the simulated driver, and nothing of the agent, checks that no slice in use was touched (I1),
 //! that nothing but newer generations is executed (I2), and that what stands is what was wanted or what stood before, with nothing
 //! half made (I3). In the end it goes through the driver's log: within the life of a process, of a pod, of a reservation, or of a silence
-//! nothing may have been done to what it is on. `MICA_HISTORIES` says how many (0: without end), `MICA_HISTORIES_FROM` the seed of the first; a failure names the seed, and `MICA_HISTORY=SEED` runs that one alone.
+//! nothing may have been done to what it is on.
+//!
+//! `MICA_HISTORIES` says how many (0: without end), `MICA_HISTORIES_FROM` the seed of the first; a failure names the seed, and
+//! `MICA_HISTORY=SEED` runs that one alone. `make test` lives through 100,000, `make soak` through others, on and on.
 
 #![cfg(test)]
 

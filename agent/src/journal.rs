@@ -130,7 +130,9 @@ fn parse(content: &[u8]) -> Option<Record> {
     let mut lines = content.split(|&byte| byte == b'\n');
     let mut record: Record = serde_json::from_slice(lines.next()?).ok()?;
     if let Some(work) = &mut record.work {
-        work.step = lines.rev().find_map(|line| serde_json::from_slice(line).ok());
+        work.step = lines
+            .rev()
+            .find_map(|line| serde_json::from_slice(line).ok());
     }
     Some(record)
 }

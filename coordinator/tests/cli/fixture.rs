@@ -101,6 +101,7 @@ fn report() -> v1::Report {
         boards: vec![a100()],
         gpus: vec![held, sick, cut],
         generation: 7,
+        kubelet: None,
     }
 }
 

@@ -6,15 +6,15 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: ## Show Mica at work on simulated GPUs; ends by itself within two minutes (KEEP=1 leaves it running)
-	$(CARGO) build --release --locked --workspace --lib --bins
-	target/release/mica-demo $(if $(KEEP),--keep) $(DEMO_ARGS)
+	$(CARGO) build --locked --workspace --lib --bins
+	target/debug/mica-demo $(if $(KEEP),--keep) $(DEMO_ARGS)
 
 test: ## Build and run every test, installing what they need
 	tests/run
 
 soak: ## Live through histories of a GPU that make test has not seen, without end (MICA_HISTORIES=N: so many)
 	MICA_HISTORIES=$(or $(MICA_HISTORIES),0) MICA_HISTORIES_FROM=$(shell date +%s)000000 \
-		$(CARGO) test --release --locked --workspace --test histories -- --nocapture
+		$(CARGO) test --locked --workspace --test histories -- --nocapture
 
 cluster: ## Bring up a real two-node Kubernetes in target/cluster, to keep; needs root (tests/cluster/README.md)
 	tests/cluster/up target/cluster

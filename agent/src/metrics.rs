@@ -1,9 +1,12 @@
 //! What Prometheus scrapes: an own registry, and a struct per component that owns its part of it.
 //!
 //! Counters and histograms live on; everything that describes the present (GPUs, instances, generations) is written anew from the
-//! inventory at each scrape, so that the series of what has gone go with it. Every series carries the label `node`.
+//! inventory when that is another one than at the last scrape, so that the series of what has gone go with it. Every series carries the label `node`.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use mica_model::Gpu;
 use mica_nvml::EventKind;
@@ -39,6 +42,8 @@ const STEP_BUCKETS: [f64; 9] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.
 pub struct Metrics {
     registry: Registry,
     present: Present,
+    /// The inventory that the gauges show. Locked during a scrape: another one is not to find them half written.
+    shown: Mutex<Option<Arc<Inventory>>>,
     /// The metrics of the thread that owns NVML.
     pub driver: DriverMetrics,
     /// The metrics of the stream to the coordinator.
@@ -52,6 +57,7 @@ impl Metrics {
         let registry = Registry::new_custom(Some("mica_agent".to_owned()), Some(labels))?;
         Ok(Self {
             present: Present::register(&registry)?,
+            shown: Mutex::default(),
             driver: DriverMetrics::register(&registry)?,
             uplink: UplinkMetrics::register(&registry)?,
             registry,
@@ -59,8 +65,13 @@ impl Metrics {
     }
 
     /// The text of a scrape. `silent` are the threads that call NVML.
-    pub fn text(&self, inventory: &Inventory, silent: &[Silent]) -> Result<String, Error> {
-        self.present.set(inventory, silent);
+    pub fn text(&self, inventory: &Arc<Inventory>, silent: &[Silent]) -> Result<String, Error> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        self.present.set_threads(silent);
+        if !shown.as_ref().is_some_and(|it| Arc::ptr_eq(it, inventory)) {
+            self.present.set(inventory);
+            *shown = Some(Arc::clone(inventory));
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

@@ -16,7 +16,7 @@ const MODES: [MigMode; 5] = [
     MigMode::PendingDisable,
 ];
 
-/// Gauges that are written anew at each scrape.
+/// Gauges that are written anew, all of them, when something has changed.
 #[derive(Debug)]
 pub(super) struct Present {
     nvml_up: IntGauge,
@@ -101,13 +101,17 @@ impl Present {
         })
     }
 
-    pub(super) fn set(&self, inventory: &Inventory, silent: &[Silent]) {
+    /// How long each thread that calls NVML has been silent.
+    pub(super) fn set_threads(&self, silent: &[Silent]) {
         self.silent.reset();
         for known in silent {
             self.silent
                 .with_label_values(&[&known.thread])
                 .set(known.silent.as_secs_f64());
         }
+    }
+
+    pub(super) fn set(&self, inventory: &Inventory) {
         let integer = |generation: u64| i64::try_from(generation).unwrap_or(i64::MAX);
         self.nvml_up.set(inventory.fault.is_none().into());
         self.seen.set(integer(inventory.seen.0));

@@ -51,6 +51,7 @@ async fn seen_by_mica(cluster: &Cluster) -> BTreeSet<String> {
 }
 
 #[tokio::test]
+#[ignore = "needs Python packages: make test installs them"]
 async fn nvidia_ml_py_lists_the_devices_that_mica_lists() {
     let dir = tempfile::tempdir().unwrap();
     let programs = Programs::built().unwrap();

@@ -158,6 +158,7 @@ async fn judge_keys(reader: &Reader, keys: &Value, user: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs curl: make test installs it"]
 async fn the_guides_commands_set_up_a_tenant() {
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -225,6 +226,7 @@ async fn the_guides_commands_set_up_a_tenant() {
 }
 
 #[tokio::test]
+#[ignore = "needs curl: make test installs it"]
 async fn the_guides_commands_choose_features() {
     let mut reader = Reader::new().await;
     reader.fill("<TENANT_NAME>", "acme");

@@ -134,7 +134,7 @@ pub struct RunArgs {
         default_value = "127.0.0.1:7072"
     )]
     pub http: SocketAddr,
-    /// Time between two reads of the GPUs, e.g. 1s or 500ms
+    /// Time between two reads of the GPUs, e.g. 1s or 500ms; twice as long while nothing changes
     #[arg(long, env = "MICA_AGENT_POLL_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub poll_interval: Duration,
     /// What is done about GPUs that are sick or whose MIG mode is pending

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mica_model::{Generation, Gpu, MigMode};
@@ -34,6 +34,10 @@ pub(super) use care::name_holders;
 use layouts::Layouts;
 use reset::Reset;
 
+/// After so many polls that found nothing new the node rests: it is then read half as often, until something happens. What changes
+/// meanwhile is seen a poll later; before a destroy everything is read anyway.
+const QUIET: u32 = 10;
+
 /// How the thread and the others speak.
 pub(super) struct Channels {
     pub(super) commands: Receiver<Command>,
@@ -53,6 +57,8 @@ pub(super) struct Thread {
     driver: Option<Driver>,
     inventory: watch::Sender<Arc<Inventory>>,
     beat: Beat,
+    /// Polls in a row that found nothing new.
+    quiet: u32,
     /// GPUs that a worker has, by UUID. The thread does not read them meanwhile: nobody is to see them half way.
     busy: BTreeSet<String>,
     /// GPUs that are not where their journal says they belong, and could not be brought there yet.
@@ -99,6 +105,7 @@ impl Thread {
             driver: Some(driver),
             inventory,
             beat,
+            quiet: 0,
             busy: BTreeSet::new(),
             owing,
             anew: BTreeSet::new(),
@@ -119,12 +126,12 @@ impl Thread {
 
     /// Executes and polls until it is told to stop, and the work under way has ended.
     pub(super) fn run(mut self) {
-        let mut next = Instant::now() + self.settings.poll_interval;
+        let mut next = Instant::now() + self.pause();
         loop {
             // First, so that many layouts in a row do not keep the rest of the node from being read.
             if Instant::now() >= next {
                 self.poll();
-                next = Instant::now() + self.settings.poll_interval;
+                next = Instant::now() + self.pause();
             }
             let wait = next.saturating_duration_since(Instant::now());
             match self.channels.commands.recv_timeout(wait) {
@@ -140,6 +147,13 @@ impl Thread {
                 return;
             }
         }
+    }
+
+    /// Until the next poll.
+    fn pause(&self) -> Duration {
+        let calm = self.busy.is_empty() && self.owing.is_empty();
+        let rests = self.quiet >= QUIET && calm;
+        self.settings.poll_interval * if rests { 2 } else { 1 }
     }
 
     fn stopping(&self) -> bool {
@@ -200,13 +214,14 @@ impl Thread {
                 if self.inventory.borrow().fault.is_some() {
                     info!("NVML can be read again");
                 }
-                self.update(|inventory| {
+                let news = self.update(|inventory| {
                     *inventory = Inventory {
                         seen: inventory.seen,
                         finished: inventory.finished,
                         ..read
                     };
                 });
+                self.quiet = if news { 0 } else { self.quiet.saturating_add(1) };
                 self.settle();
                 self.tend();
                 self.listen();
@@ -291,8 +306,8 @@ impl Thread {
         }
     }
 
-    /// Publishes a change of the inventory; watchers wake only when something is different.
-    fn update(&self, change: impl FnOnce(&mut Inventory)) {
+    /// Publishes a change of the inventory; watchers wake only when something is different. Whether it is.
+    fn update(&self, change: impl FnOnce(&mut Inventory)) -> bool {
         self.inventory.send_if_modified(|current| {
             let mut changed = Inventory::clone(current);
             change(&mut changed);
@@ -302,7 +317,7 @@ impl Thread {
                 *current = Arc::new(changed);
             }
             news
-        });
+        })
     }
 
     fn labels(&self, uuid: &str) -> GpuLabels {

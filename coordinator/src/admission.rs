@@ -16,7 +16,10 @@ pub const PATH: &str = "/admission";
 /// The webhook's server, to be served with TLS: the API server speaks nothing else.
 #[must_use]
 pub fn router() -> Router {
-    Router::new().route(PATH, post(async |Json(review): Json<Value>| Json(answer(&review))))
+    Router::new().route(
+        PATH,
+        post(async |Json(review): Json<Value>| Json(answer(&review))),
+    )
 }
 
 /// The answer to an `AdmissionReview` of `admission.k8s.io/v1`: always allowed, with a patch where the pod needs one. A review
@@ -50,8 +53,13 @@ mod tests {
         let answer = answer(&json!({"request": {"uid": "u-1", "object": pod}}));
         let response = &answer["response"];
         assert_eq!(answer["kind"], "AdmissionReview");
-        assert_eq!((&response["uid"], &response["allowed"]), (&json!("u-1"), &json!(true)));
-        let patch = BASE64_STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&response["uid"], &response["allowed"]),
+            (&json!("u-1"), &json!(true))
+        );
+        let patch = BASE64_STANDARD
+            .decode(response["patch"].as_str().unwrap())
+            .unwrap();
         let patch: Value = serde_json::from_slice(&patch).unwrap();
         let gate = json!([{"op": "add", "path": "/spec/schedulingGates", "value": [{"name": "mica.dev/slice"}]}]);
         assert_eq!(patch, gate);
@@ -59,13 +67,18 @@ mod tests {
 
     #[test]
     fn a_pod_that_needs_nothing_gets_no_patch() {
-        let answer = answer(&json!({"request": {"uid": "u", "object": {"spec": {"containers": []}}}}));
+        let answer =
+            answer(&json!({"request": {"uid": "u", "object": {"spec": {"containers": []}}}}));
         assert_eq!(answer["response"], json!({"uid": "u", "allowed": true}));
     }
 
     #[test]
     fn what_is_no_review_of_a_pod_is_refused_in_words() {
-        for review in [json!(null), json!([]), json!({"request": {"uid": "u", "object": null}})] {
+        for review in [
+            json!(null),
+            json!([]),
+            json!({"request": {"uid": "u", "object": null}}),
+        ] {
             let answer = answer(&review);
             assert_eq!(answer["response"]["allowed"], false, "{review}");
             let message = answer["response"]["status"]["message"].as_str().unwrap();

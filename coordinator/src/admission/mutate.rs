@@ -37,7 +37,9 @@ fn asks(pod: &Value) -> bool {
         .chain(list(pod, "initContainers"))
         .filter_map(|container| part(container, "limits"))
         .flatten()
-        .any(|(name, amount)| name.starts_with(SLICE) && *amount != json!("0") && *amount != json!(0))
+        .any(|(name, amount)| {
+            name.starts_with(SLICE) && *amount != json!("0") && *amount != json!(0)
+        })
 }
 
 fn strip(pod: &Value, kind: &str) -> Vec<Value> {
@@ -84,7 +86,11 @@ mod tests {
             let path = step["path"].as_str().unwrap();
             let value = step["value"].clone();
             if let Some(list) = path.strip_suffix("/-") {
-                pod.pointer_mut(list).unwrap().as_array_mut().unwrap().push(value);
+                pod.pointer_mut(list)
+                    .unwrap()
+                    .as_array_mut()
+                    .unwrap()
+                    .push(value);
             } else if let Some(place) = pod.pointer_mut(path) {
                 *place = value;
             } else {
@@ -102,24 +108,40 @@ mod tests {
             let mut pod = json!({"spec": case["spec"]});
             let patch = patch(&pod);
             apply(&mut pod, &patch);
-            let gates: Vec<_> = list(&pod, "schedulingGates").iter().map(|gate| gate["name"].clone()).collect();
+            let gates: Vec<_> = list(&pod, "schedulingGates")
+                .iter()
+                .map(|gate| gate["name"].clone())
+                .collect();
             assert_eq!(json!(gates), case["gates"], "{case}");
-            let all = list(&pod, "initContainers").iter().chain(list(&pod, "containers"));
+            let all = list(&pod, "initContainers")
+                .iter()
+                .chain(list(&pod, "containers"));
             let resources: Vec<Value> = all
                 .map(|container| {
-                    let filled = |place: &&str| part(container, place).is_some_and(|map| !map.is_empty());
+                    let filled =
+                        |place: &&str| part(container, place).is_some_and(|map| !map.is_empty());
                     let places = ["limits", "requests"].into_iter().filter(filled);
-                    places.map(|place| (place.to_owned(), json!(part(container, place)))).collect()
+                    places
+                        .map(|place| (place.to_owned(), json!(part(container, place))))
+                        .collect()
                 })
                 .collect();
             assert_eq!(json!(resources), case["resources"], "{case}");
-            assert!(self::patch(&pod).is_empty(), "called again it changes nothing: {case}");
+            assert!(
+                self::patch(&pod).is_empty(),
+                "called again it changes nothing: {case}"
+            );
         }
     }
 
     #[test]
     fn odd_pods_are_left_alone() {
-        for odd in [json!(null), json!({}), json!({"spec": 1}), json!({"spec": {"containers": [1, {"resources": []}]}})] {
+        for odd in [
+            json!(null),
+            json!({}),
+            json!({"spec": 1}),
+            json!({"spec": {"containers": [1, {"resources": []}]}}),
+        ] {
             assert!(patch(&odd).is_empty(), "{odd}");
         }
     }

@@ -20,8 +20,13 @@ fn slice_pod(name: &str) -> Value {
 }
 
 fn gates(pod: &Value) -> Vec<&str> {
-    let gates = pod.pointer("/spec/schedulingGates").and_then(Value::as_array);
-    let names = gates.into_iter().flatten().filter_map(|gate| gate["name"].as_str());
+    let gates = pod
+        .pointer("/spec/schedulingGates")
+        .and_then(Value::as_array);
+    let names = gates
+        .into_iter()
+        .flatten()
+        .filter_map(|gate| gate["name"].as_str());
     names.collect()
 }
 
@@ -31,9 +36,15 @@ fn resources(pod: &Value) -> Vec<Value> {
     let containers = of("initContainers").into_iter().chain(of("containers"));
     containers
         .map(|container| {
-            let resources = container["resources"].as_object().cloned().unwrap_or_default();
+            let resources = container["resources"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
             let filled = |value: &Value| value.as_object().is_some_and(|map| !map.is_empty());
-            resources.into_iter().filter(|(_, value)| filled(value)).collect()
+            resources
+                .into_iter()
+                .filter(|(_, value)| filled(value))
+                .collect()
         })
         .collect()
 }
@@ -112,7 +123,12 @@ async fn nobody_but_the_coordinator_releases_a_pod_or_moves_a_released_one() {
     ]);
     for (who, user) in [("the tenant", &tenant), ("an administrator", &api)] {
         let refusal = user.patch(&path, &release).await.unwrap_err();
-        assert_eq!(refusal.code, StatusCode::FORBIDDEN, "{who}: {}", refusal.message);
+        assert_eq!(
+            refusal.code,
+            StatusCode::FORBIDDEN,
+            "{who}: {}",
+            refusal.message
+        );
         let why = "only the Mica coordinator may release a pod";
         assert!(refusal.message.contains(why), "{who}: {}", refusal.message);
     }
@@ -125,7 +141,11 @@ async fn nobody_but_the_coordinator_releases_a_pod_or_moves_a_released_one() {
     let elsewhere = json!([{"op": "add", "path": "/spec/nodeSelector", "value": {"kubernetes.io/hostname": "node-b"}}]);
     let refusal = tenant.patch(&path, &elsewhere).await.unwrap_err();
     assert_eq!(refusal.code, StatusCode::FORBIDDEN, "{}", refusal.message);
-    assert!(refusal.message.contains("has chosen the node"), "{}", refusal.message);
+    assert!(
+        refusal.message.contains("has chosen the node"),
+        "{}",
+        refusal.message
+    );
 }
 
 #[tokio::test]

@@ -10,25 +10,25 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 /// Every wait ends by then; other work may load the machine.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// An answer that is not a success: its code and the server's message.
 #[derive(Debug)]
-pub struct Refusal {
-    pub code: StatusCode,
-    pub message: String,
+pub(crate) struct Refusal {
+    pub(crate) code: StatusCode,
+    pub(crate) message: String,
 }
 
 /// A user of the cluster.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     http: Client,
     user: Option<String>,
 }
 
 impl Api {
     /// The administrator of the cluster that `MICA_TEST_CLUSTER` names.
-    pub fn administrator() -> Self {
+    pub(crate) fn administrator() -> Self {
         let socket = folder().join("api");
         rustls::crypto::ring::default_provider()
             .install_default()
@@ -42,41 +42,41 @@ impl Api {
     }
 
     /// Another user, as the API server's impersonation has it.
-    pub fn acting_as(&self, user: &str) -> Self {
+    pub(crate) fn acting_as(&self, user: &str) -> Self {
         Self {
             http: self.http.clone(),
             user: Some(user.to_owned()),
         }
     }
 
-    pub async fn get(&self, path: &str) -> Result<Value, Refusal> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Refusal> {
         self.call(Method::GET, path, "application/json", None).await
     }
 
-    pub async fn create(&self, path: &str, object: &Value) -> Result<Value, Refusal> {
+    pub(crate) async fn create(&self, path: &str, object: &Value) -> Result<Value, Refusal> {
         self.call(Method::POST, path, "application/json", Some(object))
             .await
     }
 
-    pub async fn delete(&self, path: &str) -> Result<Value, Refusal> {
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Refusal> {
         let now = json!({"gracePeriodSeconds": 0});
         self.call(Method::DELETE, path, "application/json", Some(&now))
             .await
     }
 
     /// A JSON patch.
-    pub async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Refusal> {
+    pub(crate) async fn patch(&self, path: &str, steps: &Value) -> Result<Value, Refusal> {
         self.call(
             Method::PATCH,
             path,
             "application/json-patch+json",
-            Some(patch),
+            Some(steps),
         )
         .await
     }
 
     /// A namespace whose pods Mica manages, with the service account that its pods need.
-    pub async fn managed_namespace(&self, name: &str) {
+    pub(crate) async fn managed_namespace(&self, name: &str) {
         let labels = json!({"mica.dev/tenant": name});
         let namespace = json!({"metadata": {"name": name, "labels": labels}});
         self.create("api/v1/namespaces", &namespace).await.unwrap();
@@ -94,7 +94,9 @@ impl Api {
         media_type: &str,
         body: Option<&Value>,
     ) -> Result<Value, Refusal> {
-        let mut request = self.http.request(method, format!("http://localhost/{path}"));
+        let mut request = self
+            .http
+            .request(method, format!("http://localhost/{path}"));
         if let Some(user) = &self.user {
             request = request.header("Impersonate-User", user);
         }
@@ -121,7 +123,7 @@ impl Api {
 }
 
 /// The folder of the test cluster.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let folder = std::env::var_os("MICA_TEST_CLUSTER");
     folder.map(PathBuf::from).expect(
         "MICA_TEST_CLUSTER names the folder of a cluster that tests/cluster/up brought up: run tests/run",
@@ -129,18 +131,24 @@ pub fn folder() -> PathBuf {
 }
 
 /// The root of the sources.
-pub fn sources() -> &'static Path {
+pub(crate) fn sources() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Asks until there is an answer, and panics with `what` when the deadline is over.
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    ask: impl Fn() -> F,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}");
+        assert!(
+            start.elapsed() < DEADLINE,
+            "waited {DEADLINE:?} in vain for {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

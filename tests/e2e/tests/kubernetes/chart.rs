@@ -25,19 +25,38 @@ fn helm_has_nothing_to_complain_of() {
 
 #[rstest]
 #[case("agent.typo=1", "additional properties 'typo' not allowed")]
-#[case("agent.deviceListStrategy={nonsense}", "must be one of 'envvar', 'volume-mounts', 'cdi-cri'")]
-#[case("agent.image.pullPolicy=Often", "must be one of 'Always', 'IfNotPresent', 'Never'")]
+#[case(
+    "agent.deviceListStrategy={nonsense}",
+    "must be one of 'envvar', 'volume-mounts', 'cdi-cri'"
+)]
+#[case(
+    "agent.image.pullPolicy=Often",
+    "must be one of 'Always', 'IfNotPresent', 'Never'"
+)]
 #[case("agent.kubeletDir=var/lib/kubelet", "'/agent/kubeletDir'")]
 #[case("coordinator.replicas=0", "minimum: got 0, want 1")]
-#[case("admission.mode=maybe", "must be one of 'auto', 'policy', 'webhook', 'none'")]
+#[case(
+    "admission.mode=maybe",
+    "must be one of 'auto', 'policy', 'webhook', 'none'"
+)]
 #[case("namespaceLabel=a b", "'/namespaceLabel'")]
-#[case("agent.driver.root=driver", "write the absolute path of a folder on the node")]
+#[case(
+    "agent.driver.root=driver",
+    "write the absolute path of a folder on the node"
+)]
 #[case("agent.driver.root=/driver", "set the other to")]
 #[case("agent.allowGpuReset=true", "set agent.privileged to true")]
 #[case("podMonitor.enabled=true", "install Prometheus Operator first")]
 #[ignore = "needs a test cluster: make test brings one up"]
 fn values_that_cannot_work_are_refused_with_the_remedy(#[case] value: &str, #[case] why: &str) {
-    let rendered = helm(&["template", "mica", "deploy/chart", "--namespace=mica", "--set", value]);
+    let rendered = helm(&[
+        "template",
+        "mica",
+        "deploy/chart",
+        "--namespace=mica",
+        "--set",
+        value,
+    ]);
     assert!(!rendered.status.success(), "{value} was taken");
     let said = text(&rendered.stderr);
     assert!(said.contains(why), "{value}: {said}");
@@ -88,7 +107,12 @@ fn the_api_server_takes_what_is_rendered(#[case] admission: &str) {
     assert!(rendered.status.success(), "{}", text(&rendered.stderr));
     std::fs::write(&manifest, &rendered.stdout).unwrap();
     let mut kubectl = Command::new(crate::api::folder().join("kubectl"));
-    kubectl.args(["apply", "--dry-run=server", "--validate=strict", "--namespace=default"]);
+    kubectl.args([
+        "apply",
+        "--dry-run=server",
+        "--validate=strict",
+        "--namespace=default",
+    ]);
     let applied = kubectl.arg("-f").arg(&manifest).output().unwrap();
     assert!(applied.status.success(), "{}", text(&applied.stderr));
     let kinds = text(&applied.stdout);

@@ -16,8 +16,9 @@ soak: ## Live through histories of a GPU that make test has not seen, without en
 	MICA_HISTORIES=$(or $(MICA_HISTORIES),0) MICA_HISTORIES_FROM=$(shell date +%s)000000 \
 		$(CARGO) test --locked --workspace --test histories -- --nocapture
 
-cluster: ## Bring up a real two-node Kubernetes in target/cluster, to keep; needs root (tests/cluster/README.md)
-	tests/cluster/up target/cluster
+cluster: ## Bring up a real two-node Kubernetes with Mica in target/cluster, to keep; needs root (tests/cluster/README.md)
+	$(CARGO) build --locked --workspace --lib --bins
+	tests/cluster/up --mica target/cluster
 
 lint: ## Formatting, lints and documentation, warnings denied
 	$(CARGO) fmt --all --check

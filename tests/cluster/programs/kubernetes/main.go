@@ -1,4 +1,4 @@
-// Kubernetes in one program: it is what its name says (etcd, kube-apiserver, …), which symlinks give it.
+// Kubernetes in one program: it is what its name says (etcd, kube-apiserver, coredns, …), which symlinks give it.
 // One program because all of them share most of their code: one build and 150 MB instead of seven.
 package main
 
@@ -39,13 +39,19 @@ func main() {
 		os.Exit(cli.Run(proxy.NewProxyCommand()))
 	case "kubectl":
 		kubectlutil.CheckErr(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
+	case "coredns":
+		exitOn(name, serveNames(os.Args[1:]))
 	case "fake-device-plugin":
-		if err := serveFakeDevices(os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, "fake-device-plugin:", err)
-			os.Exit(1)
-		}
+		exitOn(name, serveFakeDevices(os.Args[1:]))
 	default:
 		fmt.Fprintf(os.Stderr, "%s: no such program here; see tests/cluster/programs/kubernetes/main.go\n", name)
 		os.Exit(2)
+	}
+}
+
+func exitOn(name string, err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
 	}
 }

@@ -5,3 +5,9 @@
 mod admission;
 mod api;
 mod chart;
+mod clearml;
+mod identity;
+mod kill;
+mod random;
+mod slices;
+mod tenant;

@@ -6,12 +6,15 @@ use anyhow::Context as _;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tracing::info;
 
 use crate::{
     args::{RunArgs, StateArgs},
+    device_plugin::DevicePlugin,
     driver,
     generation::Newest,
     http,
@@ -19,6 +22,7 @@ use crate::{
     kubelet,
     metrics::Metrics,
     output,
+    token::TokenFile,
     uplink::Uplink,
     usage::{Lister, Sources},
 };
@@ -39,6 +43,8 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         coordinator,
         nvml,
         kubelet,
+        device_plugin,
+        token_file,
         state: StateArgs { state_dir, boot_id },
         http: address,
         poll_interval,
@@ -47,10 +53,18 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         ..
     } = *args;
     let kubelet = kubelet::open(kubelet.pod_resources_socket)?;
-    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.is_some(), "mica-agent begins");
+    let plugin = DevicePlugin::open(device_plugin, &care.proc.proc, kubelet.as_ref())?;
+    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.is_some(), device_plugin = plugin.is_some(), "mica-agent begins");
     let metrics = Arc::new(Metrics::new(&node)?);
     let listener = listen(address).await?;
-    let sources = Sources::new(kubelet.clone().map(|client| -> Arc<dyn Lister> { client }));
+    let mut sources = Sources::new(kubelet.clone().map(|client| -> Arc<dyn Lister> { client }));
+    let known = match &plugin {
+        Some(plugin) => {
+            sources = sources.offering(plugin.ledger());
+            plugin.known()
+        }
+        None => watch::channel(None).1,
+    };
     let settings = driver::Settings {
         library: nvml.nvml_library,
         poll_interval,
@@ -63,8 +77,15 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     if let Some(client) = &kubelet {
         client.ask_on(&sources, thread.orders().inventory());
     }
+    // Beside the others to the end: the GPUs that are worked on still may have devices taken back.
+    let mut plugins = JoinSet::new();
+    if let Some(plugin) = plugin {
+        plugins.spawn(plugin.run(thread.orders().inventory(), sources.clone()));
+    }
     let uplink = Uplink {
         endpoint,
+        token: token_file.map(TokenFile::new),
+        kubelet: known,
         node,
         orders: thread.orders(),
         sources,
@@ -88,6 +109,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     };
     info!("stopping: the GPU that is worked on is finished first");
     thread.stop().await;
+    plugins.shutdown().await;
     result
 }
 

@@ -108,16 +108,21 @@ impl Specs {
 /// Names the nodes by their numbers, where these are known: the driver need not have made them.
 fn spec(device: &Device, nodes: &[Node]) -> Value {
     let node = |node: &Node| {
-        let mut value = json!({"path": node.path, "permissions": "rw"});
+        let mut fields = vec![("path", json!(node.path)), ("permissions", json!("rw"))];
         if node.host_path != node.path {
-            value["hostPath"] = json!(node.host_path);
+            fields.push(("hostPath", json!(node.host_path)));
         }
         if let Some((major, minor)) = node.numbers {
-            value["type"] = json!("c");
-            value["major"] = json!(major);
-            value["minor"] = json!(minor);
+            fields.push(("type", json!("c")));
+            fields.push(("major", json!(major)));
+            fields.push(("minor", json!(minor)));
         }
-        value
+        let fields = fields.into_iter();
+        Value::Object(
+            fields
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
     };
     let nodes: Vec<_> = nodes.iter().map(node).collect();
     json!({

@@ -18,7 +18,7 @@ use super::{
     ledger::Taken,
     numa,
     offer::{self, Beside, Device, Lists},
-    server::{self, Common, Name},
+    server::{self, Common, Resource},
     watcher,
 };
 use crate::{inventory::Inventory, usage::Sources};
@@ -154,7 +154,7 @@ impl Offering {
         }
         let (list, watched) = watch::channel(Arc::new(devices.to_vec()));
         self.names.insert(name.to_owned(), list);
-        let server = Name {
+        let server = Resource {
             name: name.to_owned(),
             list: watched,
             common: Arc::clone(&self.common),

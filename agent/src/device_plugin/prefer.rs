@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use mica_model::{Gpu, Instance, SlotMask};
+use mica_model::{Gpu, Instance, Placement, SlotMask};
 
 use crate::{inventory::Inventory, usage::InUse};
 
@@ -42,7 +42,7 @@ pub(super) fn prefer(
             } = candidate;
             let used = used(gpu);
             let place = instance.map(|instance| instance.slice.placement);
-            let mask = place.map_or(SlotMask::default(), |place| place.mask());
+            let mask = place.map_or(SlotMask::default(), Placement::mask);
             (
                 *kept,
                 Reverse(used.count()),
@@ -107,7 +107,7 @@ fn used(gpu: &Gpu, in_use: &InUse, given: &BTreeSet<String>, chosen: &[String]) 
 /// The run of slots around `place` on which nobody is, `place` included.
 fn gap(place: SlotMask, used: SlotMask, gpu: &Gpu) -> SlotMask {
     let slots = gpu.board.as_ref().map_or(0, |board| board.slots);
-    let all = mica_model::Placement {
+    let all = Placement {
         start: 0,
         size: slots,
     };

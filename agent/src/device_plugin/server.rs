@@ -64,7 +64,7 @@ pub(super) struct Common {
 
 /// The plugin of one name.
 #[derive(Clone, Debug)]
-pub(super) struct Name {
+pub(super) struct Resource {
     pub(super) name: String,
     pub(super) list: watch::Receiver<Arc<Vec<Device>>>,
     pub(super) common: Arc<Common>,
@@ -91,7 +91,7 @@ impl Drop for Socket {
     }
 }
 
-impl Name {
+impl Resource {
     /// Serves the name to one kubelet after the other. Never returns.
     pub(super) async fn serve(self) {
         let mut starts = self.common.starts.clone();
@@ -248,7 +248,7 @@ fn wire(device: &Device) -> Option<deviceplugin::Device> {
 }
 
 #[tonic::async_trait]
-impl DevicePlugin for Name {
+impl DevicePlugin for Resource {
     async fn get_device_plugin_options(
         &self,
         _request: Request<Empty>,
@@ -334,9 +334,8 @@ impl DevicePlugin for Name {
 pub(super) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let ours = name
-            .to_str()
-            .is_some_and(|name| name.starts_with("mica-") && name.ends_with(".sock"));
+        let ours = name.to_str().and_then(|name| name.strip_prefix("mica-"));
+        let ours = ours.is_some_and(|name| Path::new(name).extension() == Some("sock".as_ref()));
         if ours && let Err(error) = fs::remove_file(entry.path()) {
             warn!(socket = %entry.path().display(), %error, "a socket of a predecessor is left");
         }

@@ -8,8 +8,8 @@ fn set(devices: &[&str]) -> BTreeSet<String> {
     devices.iter().map(|&device| device.to_owned()).collect()
 }
 
-fn gives(devices: &[&str]) -> Result<Allocatable, String> {
-    Ok(Allocatable::from([(NAME.to_owned(), set(devices))]))
+fn gives(devices: &[&str]) -> Allocatable {
+    Allocatable::from([(NAME.to_owned(), set(devices))])
 }
 
 /// A kubelet that watches, knows two devices, and was asked at 20 ms.
@@ -19,7 +19,7 @@ fn settled() -> (Known, impl Fn(u64) -> Instant, u64) {
     let mut known = Known::new(start);
     let stream = known.opened(NAME, at(0));
     known.sent(NAME, stream, set(&["a", "b"]), at(1));
-    known.heard(at(20), gives(&["a", "b"]));
+    known.heard(at(20), Ok(gives(&["a", "b"])));
     (known, at, stream)
 }
 
@@ -29,11 +29,11 @@ fn it_has_forgotten_only_what_it_was_told_to_and_says_so_when_asked_after_that()
     let gone = set(&["a"]);
     known.ask(at(30));
     let forgotten = |known: &Known| known.has_forgotten(&gone, at(30));
-    known.heard(at(31), gives(&["b"]));
+    known.heard(at(31), Ok(gives(&["b"])));
     assert!(!forgotten(&known), "it is offered still");
     known.sent(NAME, stream, set(&["b"]), at(40));
     assert!(!forgotten(&known), "not asked since");
-    known.heard(at(41), gives(&["a", "b"]));
+    known.heard(at(41), Ok(gives(&["a", "b"])));
     assert!(!forgotten(&known), "it still gives it");
     assert!(
         known
@@ -47,7 +47,7 @@ fn it_has_forgotten_only_what_it_was_told_to_and_says_so_when_asked_after_that()
             .why_not(&gone, Duration::from_secs(5))
             .ends_with("it says: starting")
     );
-    known.heard(at(60), gives(&["b"]));
+    known.heard(at(60), Ok(gives(&["b"])));
     assert!(forgotten(&known));
     assert!(!known.has_forgotten(&gone, at(61)), "not asked since then");
 }
@@ -69,9 +69,9 @@ fn lists_do_not_overtake_each_other() {
     assert!(!known.is_on_its_way(&set(&["a", "b"])));
     known.sent(NAME, stream, set(&["a", "b", "c"]), at(30));
     assert!(known.is_on_its_way(&new) && !known.is_on_its_way(&set(&["a"])));
-    known.heard(at(35), gives(&["a", "b"]));
+    known.heard(at(35), Ok(gives(&["a", "b"])));
     assert!(known.is_on_its_way(&new), "it has not arrived");
-    known.heard(at(40), gives(&["a", "b", "c"]));
+    known.heard(at(40), Ok(gives(&["a", "b", "c"])));
     assert!(!known.is_on_its_way(&new));
     // A stream that ends takes with it what was on its way.
     known.sent(NAME, stream, set(&["d"]), at(50));
@@ -103,6 +103,6 @@ fn it_is_asked_often_until_it_knows(#[case] waited: u64, #[case] pace: u64) {
     assert_eq!(milliseconds(&known, 30), 10_000);
     known.sent(NAME, stream, set(&["a"]), at(30));
     assert_eq!(milliseconds(&known, 30 + waited), u128::from(pace));
-    known.heard(at(40 + waited), gives(&["a"]));
+    known.heard(at(40 + waited), Ok(gives(&["a"])));
     assert_eq!(milliseconds(&known, 50 + waited), 10_000);
 }

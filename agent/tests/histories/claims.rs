@@ -65,6 +65,8 @@ struct Told {
     taken: BTreeSet<String>,
     /// When something was taken back, and when it was offered again.
     withdrawals: Vec<(u64, Option<u64>)>,
+    /// When what stood was offered.
+    offers: Vec<u64>,
 }
 
 impl Kubelet {
@@ -104,6 +106,7 @@ impl Offers for Kubelet {
         let mut kubelet = self.told();
         kubelet.taken.clear();
         let now = now();
+        kubelet.offers.push(now);
         for (_, until) in &mut kubelet.withdrawals {
             until.get_or_insert(now);
         }
@@ -319,7 +322,19 @@ impl Claims {
             let mut all = kubelet.withdrawals.iter();
             all.any(|(from, until)| *from <= at && until.is_none_or(|until| at <= until))
         };
-        let event = log.iter().filter(goes).find(|event| !withdrawn(event))?;
+        // What was made a moment ago and goes again was nobody's yet.
+        let was_offered = |event: &&Event| {
+            let made = |other: &&Event| {
+                other.action == Action::CreateComputeInstance
+                    && other.gi == event.gi
+                    && other.time_ns <= event.time_ns
+            };
+            let made = log.iter().rfind(made).map_or(0, |made| made.time_ns);
+            let mut offers = kubelet.offers.iter();
+            offers.any(|at| (made..=event.time_ns).contains(at))
+        };
+        let mut going = log.iter().filter(goes).filter(was_offered);
+        let event = going.find(|event| !withdrawn(event))?;
         Some(format!("{event:?} was not taken back from pods before"))
     }
 

@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "mica/v1/fleet.proto",
         "mica/v1/console.proto",
         "kubelet/podresources.proto",
+        "kubelet/deviceplugin.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");

@@ -7,9 +7,11 @@ use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 
 mod care;
+mod device_plugin;
 mod verbs;
 
 pub use care::{CareArgs, ProcArgs};
+pub use device_plugin::DevicePluginArgs;
 pub use verbs::{ApplyArgs, AssertArgs, ConfigArgs, ExportArgs, FileFormat};
 
 /// What the program ends with; the same for all commands.
@@ -117,12 +119,18 @@ pub struct RunArgs {
         requires = "tls_cert"
     )]
     pub tls_key: Option<PathBuf>,
+    /// Token of the service account by which this agent identifies itself; read anew for each connection
+    #[arg(long, env = "MICA_AGENT_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// The NVML library
     #[command(flatten)]
     pub nvml: NvmlArgs,
     /// The node's kubelet
     #[command(flatten)]
     pub kubelet: KubeletArgs,
+    /// What is offered to it
+    #[command(flatten)]
+    pub device_plugin: DevicePluginArgs,
     /// What is kept on disk
     #[command(flatten)]
     pub state: StateArgs,

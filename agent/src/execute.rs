@@ -4,7 +4,7 @@
 //! begun is in the journal of the GPU before it is touched.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ mod ask;
 mod back;
 mod look;
 mod mode;
+mod offers;
 mod read;
 mod recover;
 
@@ -147,6 +148,8 @@ struct Run<'a> {
     begun: usize,
     /// GPU instance ids of the slices made, for their compute instances.
     made: BTreeMap<Slice, u32>,
+    /// GPU instance ids of the slices that were taken back from pods.
+    taken_back: BTreeSet<u32>,
     /// Whether the driver was asked to change anything.
     touched: bool,
     created: u32,
@@ -171,6 +174,7 @@ impl<'a> Run<'a> {
             generation: Generation::default(),
             begun: 0,
             made: BTreeMap::new(),
+            taken_back: BTreeSet::new(),
             touched: false,
             created: 0,
             destroyed: 0,
@@ -335,6 +339,7 @@ impl<'a> Run<'a> {
     }
 
     fn enable_mig(&mut self) -> Result<(), Trouble> {
+        self.take_back_whole()?;
         let (gpu, in_use) = (self.read()?, self.sources.fresh());
         steps::mode_is_free(&gpu, &in_use)
             .map_err(|refusal| Trouble::refused(StepKind::EnableMig, refusal))?;
@@ -394,6 +399,7 @@ impl<'a> Run<'a> {
     /// Destroys after a last look, and tries again for a while when the driver says "in use" and no process shows.
     fn destroy(&mut self, step: Step, ahead: &[Step]) -> Result<(), Trouble> {
         let mut pauses = self.patience.in_use.into_iter();
+        self.take_back(step, ahead)?;
         loop {
             // The kubelet last: its answer is the younger, the better.
             let (gpu, in_use) = (self.read()?, self.sources.fresh());
@@ -414,6 +420,8 @@ impl<'a> Run<'a> {
             let Err(error) = result else {
                 if let Step::DestroyGpuInstance { gi, slice } = step {
                     self.made.remove(&slice);
+                    // The id may be of another one next.
+                    self.taken_back.remove(&gi);
                     info!(gpu = self.uuid, gi, profile = %slice.profile, placement = %slice.placement, "slice destroyed");
                 }
                 return Ok(());

@@ -1,9 +1,9 @@
 //! What the agent knows of its node at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mica_model::{Generation, Gpu, Silence};
-use mica_nvml::{Activity, Versions};
+use mica_nvml::{Activity, Hardware, Versions};
 use mica_proto::v1;
 use tracing::{info, warn};
 
@@ -16,6 +16,8 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
     /// Activity by UUID of the GPU and GPU instance id, where the architecture has it.
     pub activity: BTreeMap<(String, u32), Activity>,
+    /// What is known of the GPUs' places in the machine, by UUID.
+    pub hardware: BTreeMap<String, Hardware>,
     /// Why NVML cannot be read now.
     pub fault: Option<String>,
     /// Sources of use that do not tell now.
@@ -35,6 +37,19 @@ impl Inventory {
             nvml_version: self.versions.nvml.clone(),
             generation: self.finished.0,
             ..v1::Report::of_gpus(&self.gpus)
+        }
+    }
+
+    /// Completes where the GPUs are in the machine: of those of which it is not known.
+    pub(crate) fn place(&mut self, mut hardware: impl FnMut(&str) -> Option<Hardware>) {
+        let uuids: BTreeSet<_> = self.gpus.iter().map(|gpu| &gpu.uuid).collect();
+        self.hardware.retain(|uuid, _| uuids.contains(uuid));
+        for uuid in uuids {
+            if !self.hardware.contains_key(uuid)
+                && let Some(found) = hardware(uuid)
+            {
+                self.hardware.insert(uuid.clone(), found);
+            }
         }
     }
 
@@ -63,6 +78,7 @@ impl Inventory {
     pub(crate) fn lose(&mut self, fault: &str) {
         self.fault = Some(fault.to_owned());
         self.activity.clear();
+        self.hardware.clear();
         for gpu in &mut self.gpus {
             gpu.fault = Some(fault.to_owned());
         }

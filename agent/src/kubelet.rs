@@ -4,6 +4,7 @@
 //! is remembered here: see [`crate::usage`].
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,6 +16,9 @@ mod holdings;
 
 pub use client::Client;
 pub use holdings::Holdings;
+
+/// UUIDs of the devices that the kubelet gives to containers, by resource name.
+pub type Allocatable = BTreeMap<String, BTreeSet<String>>;
 
 /// Where kubelets have the socket unless they are told otherwise.
 const USUAL_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";

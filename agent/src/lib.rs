@@ -9,19 +9,22 @@
 //!                        │/metrics ◄─────┘   generation    │  steps (pure)
 //!                        └──────────► usage ◄──────────────┘
 //! kubelet ◄─gRPC─► kubelet ───────────► │
+//!         ◄─gRPC─► device_plugin ─────► │
 //! ```
 //!
 //! - [`steps`] is the plan of one GPU: the fewest steps from what is there to what is wanted, or why none may be taken.
 //! - [`execute`] takes the steps, looks again before each destroy, verifies, and goes back when a step fails.
 //! - [`usage`] puts together who uses what, from NVML, the kubelet ([`kubelet`]) and the coordinator; what does not tell counts as a user.
+//! - [`device_plugin`] offers slices and GPUs to the kubelet, and takes them back before they go.
 //! - [`driver`] is the one thread that calls NVML; [`generation`] keeps what it may not execute again over restarts.
 //! - [`verbs`] are export, assert and apply, for people and scripts; [`mig_parted`] is the file format they read and write, and
 //!   [`placements`] finds where slices stand of which it says only how many.
 //! - [`mig_mode`] and [`health`] say where a GPU stands between modes and between sick and well; [`holders`] who holds it; [`reset`](mod@reset)
 //!   and [`sentinel`] are what helps.
-//! - [`uplink`] is the stream to the coordinator; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
+//! - [`uplink`] is the stream to the coordinator, [`token`] what the agent shows there; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
 
 pub mod args;
+pub mod device_plugin;
 pub mod driver;
 pub mod execute;
 pub mod generation;
@@ -43,6 +46,7 @@ pub mod reset;
 pub mod run;
 pub mod sentinel;
 pub mod steps;
+pub mod token;
 pub mod uplink;
 pub mod usage;
 pub mod verbs;

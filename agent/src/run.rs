@@ -16,12 +16,15 @@ use crate::{
     generation::Newest,
     http,
     journal::Journal,
-    kubelet,
     metrics::Metrics,
     output,
+    token::TokenFile,
     uplink::Uplink,
-    usage::{Lister, Sources},
 };
+
+mod kubelet;
+
+use kubelet::Kubelet;
 
 /// A dead peer is found within the sum of the two.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
@@ -39,6 +42,8 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         coordinator,
         nvml,
         kubelet,
+        device_plugin,
+        token_file,
         state: StateArgs { state_dir, boot_id },
         http: address,
         poll_interval,
@@ -46,11 +51,11 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         ready_file,
         ..
     } = *args;
-    let kubelet = kubelet::open(kubelet.pod_resources_socket)?;
-    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.is_some(), "mica-agent begins");
+    let kubelet = Kubelet::open(kubelet, device_plugin, &care.proc.proc)?;
+    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.client.is_some(), device_plugin = kubelet.plugin.is_some(), "mica-agent begins");
     let metrics = Arc::new(Metrics::new(&node)?);
     let listener = listen(address).await?;
-    let sources = Sources::new(kubelet.clone().map(|client| -> Arc<dyn Lister> { client }));
+    let (sources, known) = (kubelet.sources(), kubelet.known());
     let settings = driver::Settings {
         library: nvml.nvml_library,
         poll_interval,
@@ -60,11 +65,12 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         metrics: metrics.driver.clone(),
     };
     let (mut thread, outcomes) = driver::start(settings, care.into()).await?;
-    if let Some(client) = &kubelet {
-        client.ask_on(&sources, thread.orders().inventory());
-    }
+    // Beside the others to the end: the GPUs that are worked on still may have devices taken back.
+    let mut offering = kubelet.begin(thread.orders().inventory(), &sources);
     let uplink = Uplink {
         endpoint,
+        token: token_file.map(TokenFile::new),
+        kubelet: known,
         node,
         orders: thread.orders(),
         sources,
@@ -72,12 +78,8 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         metrics: metrics.uplink.clone(),
     };
     let pulse = thread.orders().pulse().clone();
-    let address = listener.local_addr()?;
+    announce(&listener, ready_file.as_deref())?;
     let web = serve(listener, http::Sources::new(metrics, thread.orders()));
-    info!(http = %address, "serving /metrics, /livez and /readyz");
-    if let Some(file) = ready_file {
-        output::ready(&file, address)?;
-    }
     let result = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -88,6 +90,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     };
     info!("stopping: the GPU that is worked on is finished first");
     thread.stop().await;
+    offering.shutdown().await;
     result
 }
 
@@ -95,6 +98,16 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for /metrics; choose another address with --http")
     })
+}
+
+/// Says where it serves. Whoever comes now is served in a moment.
+fn announce(listener: &TcpListener, ready_file: Option<&Path>) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    info!(http = %address, "serving /metrics, /livez and /readyz");
+    if let Some(file) = ready_file {
+        output::ready(file, address)?;
+    }
+    Ok(())
 }
 
 async fn serve(listener: TcpListener, sources: http::Sources) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! The way of one GPU from what is there to what is wanted. Pure: no driver, no clock.
 
-use mica_model::{Gpu, Holder, Instance, Layout, MigMode, Slice};
+use mica_model::{Gpu, Holder, Instance, Layout, MigMode, Slice, Use};
 
 use crate::{
     outcome::{Busy, Kept, Refusal, StepKind},
@@ -195,14 +195,19 @@ pub(crate) fn busy<'gpu>(
 ) -> Vec<Busy> {
     leaving
         .into_iter()
-        .map(|instance| Busy {
-            gi: instance.gi,
-            profile: profile_name(gpu, instance.slice),
-            placement: instance.slice.placement,
-            in_use: in_use.of(gpu, instance),
-        })
+        .map(|instance| as_busy(gpu, instance, in_use.of(gpu, instance)))
         .filter(|busy| !busy.in_use.is_idle())
         .collect()
+}
+
+/// An instance with who uses it.
+pub(crate) fn as_busy(gpu: &Gpu, instance: &Instance, in_use: Use) -> Busy {
+    Busy {
+        gi: instance.gi,
+        profile: profile_name(gpu, instance.slice),
+        placement: instance.slice.placement,
+        in_use,
+    }
 }
 
 /// Those of `coming` whose place is kept for another slice.

@@ -11,10 +11,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, transport::Endpoint};
+use tonic::{Code, Request, Status, transport::Endpoint};
 use tracing::{debug, error, info, warn};
 
-use crate::{driver, inventory::Inventory, metrics::UplinkMetrics, usage::Sources};
+use crate::{
+    driver, inventory::Inventory, metrics::UplinkMetrics, token::TokenFile, usage::Sources,
+};
 
 /// Pauses before a stream is opened again grow from the first to the second.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -30,12 +32,16 @@ const QUEUE: usize = 4;
 pub struct Uplink {
     /// Where the coordinator is.
     pub endpoint: Endpoint,
+    /// What identifies this agent beside a certificate, where something does.
+    pub token: Option<TokenFile>,
     /// Name of this node.
     pub node: String,
     /// The NVML thread.
     pub orders: driver::Orders,
     /// Where it is kept which slices the coordinator keeps.
     pub sources: Sources,
+    /// What the kubelet knows of the devices that are offered to it; `None` where none are.
+    pub kubelet: watch::Receiver<Option<v1::Kubelet>>,
     /// How layouts ended, from the NVML thread.
     pub outcomes: mpsc::UnboundedReceiver<v1::Outcome>,
     /// Where streams and reports are counted.
@@ -45,6 +51,8 @@ pub struct Uplink {
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
+    #[error("{0}: without it the coordinator would not know who this agent is")]
+    Token(String),
     #[error("the coordinator cannot be reached: {}", causes(.0))]
     Unreachable(#[from] tonic::transport::Error),
     #[error("the coordinator does not answer within {} s", ANSWER.as_secs())]
@@ -129,7 +137,21 @@ impl Uplink {
                 "the coordinator does not accept what this agent sends, as of different versions: {}; trying again",
                 status.message()
             ),
-            End::Unreachable(_)
+            End::Broken(status)
+                if matches!(
+                    status.code(),
+                    Code::Unauthenticated | Code::PermissionDenied
+                ) =>
+            {
+                error!(
+                    node,
+                    "the coordinator does not take this agent for that of node {node:?}: {} ({:?}); trying again",
+                    status.message(),
+                    status.code()
+                );
+            }
+            End::Token(_)
+            | End::Unreachable(_)
             | End::Silent
             | End::Closed
             | End::NoCoordinator(_)
@@ -148,6 +170,10 @@ impl Uplink {
     }
 
     async fn try_stream(&mut self, told: &mut String) -> Result<std::convert::Infallible, End> {
+        let authorization = match &self.token {
+            Some(token) => Some(token.authorization().await.map_err(End::Token)?),
+            None => None,
+        };
         let channel = self.endpoint.connect().await?;
         let (sender, queue) = mpsc::channel(QUEUE);
         let mut inventory = self.orders.inventory();
@@ -163,9 +189,13 @@ impl Uplink {
             generation: seen.0,
         }))
         .await?;
-        out.report(&mut inventory).await?;
+        out.report(&mut inventory, &mut self.kubelet).await?;
+        let mut call = Request::new(ReceiverStream::new(queue));
+        if let Some(authorization) = authorization {
+            call.metadata_mut().insert("authorization", authorization);
+        }
         let mut client = FleetClient::new(channel);
-        let mut incoming = timeout(ANSWER, client.join(ReceiverStream::new(queue)))
+        let mut incoming = timeout(ANSWER, client.join(call))
             .await
             .map_err(|_| End::Silent)?
             .map_err(End::unopened)?
@@ -182,12 +212,16 @@ impl Uplink {
                 },
                 changed = inventory.changed() => {
                     changed.map_err(|_| driver::Ended)?;
-                    out.report(&mut inventory).await?;
+                    out.report(&mut inventory, &mut self.kubelet).await?;
+                }
+                // Without a device plugin there never is one.
+                Ok(()) = self.kubelet.changed() => {
+                    out.report(&mut inventory, &mut self.kubelet).await?;
                 }
                 outcome = self.outcomes.recv() => {
                     let outcome = outcome.ok_or(driver::Ended)?;
                     // The thread has published what it led to before it sent the outcome.
-                    out.report(&mut inventory).await?;
+                    out.report(&mut inventory, &mut self.kubelet).await?;
                     out.send(from_agent::Message::Outcome(outcome)).await?;
                 }
             }
@@ -212,8 +246,15 @@ impl Out {
     }
 
     /// Reports what is here, unless that was already said.
-    async fn report(&mut self, inventory: &mut watch::Receiver<Arc<Inventory>>) -> Result<(), End> {
-        let report = inventory.borrow_and_update().report();
+    async fn report(
+        &mut self,
+        inventory: &mut watch::Receiver<Arc<Inventory>>,
+        kubelet: &mut watch::Receiver<Option<v1::Kubelet>>,
+    ) -> Result<(), End> {
+        let report = v1::Report {
+            kubelet: kubelet.borrow_and_update().clone(),
+            ..inventory.borrow_and_update().report()
+        };
         if self.reported.as_ref() != Some(&report) {
             self.send(from_agent::Message::Report(report.clone()))
                 .await?;

@@ -5,11 +5,12 @@
 //! does not tell counts as a user of everything on the node.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use mica_model::{Silence, Source};
+use mica_model::{Silence, Source, Use};
 use mica_proto::v1;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -17,9 +18,11 @@ use tracing::{info, warn};
 use crate::kubelet::Holdings;
 
 mod in_use;
+mod offers;
 mod reservations;
 
 pub use in_use::InUse;
+pub use offers::Offers;
 pub use reservations::Reservations;
 
 /// An answer of the kubelet that is older says nothing any more: four times as old as one gets while all is well.
@@ -35,6 +38,7 @@ pub trait Lister: Send + Sync {
 #[derive(Clone)]
 pub struct Sources {
     lister: Option<Arc<dyn Lister>>,
+    offers: Option<Arc<dyn Offers>>,
     heard: Arc<Mutex<Heard>>,
     /// Tells when the coordinator has said something.
     news: Arc<Notify>,
@@ -117,8 +121,42 @@ impl Sources {
         };
         Self {
             lister,
+            offers: None,
             heard: Arc::new(Mutex::new(heard)),
             news: Arc::default(),
+        }
+    }
+
+    /// With devices that are offered to pods, so that they have to be taken back before they go.
+    #[must_use]
+    pub fn offering(self, offers: Arc<dyn Offers>) -> Self {
+        Self {
+            offers: Some(offers),
+            ..self
+        }
+    }
+
+    /// Whether devices are offered to pods.
+    #[must_use]
+    pub fn offers(&self) -> bool {
+        self.offers.is_some()
+    }
+
+    /// Takes devices of a GPU back, and waits until no pod can get them any more. When that cannot be told they may be in use: `Err`
+    /// says so.
+    pub fn take_back(&self, gpu: &str, devices: &BTreeSet<String>) -> Result<(), Use> {
+        match &self.offers {
+            Some(offers) if !devices.is_empty() => offers
+                .take_back(gpu, devices)
+                .map_err(|why| Use::untold(Source::Kubelet, why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Offers again what was taken back of a GPU, as far as it still stands. For the one who has published what stands.
+    pub fn offer_again(&self, gpu: &str) {
+        if let Some(offers) = &self.offers {
+            offers.offer_again(gpu);
         }
     }
 

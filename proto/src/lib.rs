@@ -5,6 +5,16 @@
 
 pub mod convert;
 
+/// The kubelet's device plugin API, generated from `kubelet/deviceplugin.proto`.
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    reason = "generated; documented in the .proto file"
+)]
+pub mod deviceplugin {
+    tonic::include_proto!("v1beta1");
+}
+
 /// The kubelet's PodResources API, generated from `kubelet/podresources.proto`.
 #[expect(
     missing_docs,

@@ -1,5 +1,7 @@
 //! What a GPU's kind and place in the machine say about changes of its MIG mode.
 
+use std::fmt;
+
 use nvml_wrapper::{
     Device,
     enums::device::{DeviceArchitecture, SampleValue},
@@ -16,12 +18,42 @@ const RESETLESS_MIG: FieldId = FieldId(184);
 pub struct Hardware {
     /// Its users have `/dev/nvidia<minor>` open. Not the NVML index, and another one may hold after a change of MIG mode.
     pub minor: u32,
+    /// Where it is in the machine.
+    pub pci: Pci,
     /// Whether MIG mode changes without a reset of the GPU; then it is also lost when the driver goes, as at a reboot.
     pub resetless: bool,
 }
 
+/// A place on the PCI bus. Written as the kernel does: `0000:07:00.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pci {
+    /// Domain.
+    pub domain: u32,
+    /// Bus.
+    pub bus: u32,
+    /// Device on the bus.
+    pub device: u32,
+}
+
+impl fmt::Display for Pci {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            domain,
+            bus,
+            device,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.0")
+    }
+}
+
 pub(crate) fn read(device: &Device<'_>) -> Result<Hardware, Error> {
+    let pci = wrapped("nvmlDeviceGetPciInfo_v3", || device.pci_info())?;
     Ok(Hardware {
+        pci: Pci {
+            domain: pci.domain,
+            bus: pci.bus,
+            device: pci.device,
+        },
         minor: wrapped("nvmlDeviceGetMinorNumber", || device.minor_number())?,
         resetless: is_resetless(device),
     })

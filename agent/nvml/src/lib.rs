@@ -36,4 +36,4 @@ pub use code::Code;
 pub use driver::{Driver, Versions};
 pub use error::Error;
 pub use events::{Event, EventKind, Events};
-pub use hardware::Hardware;
+pub use hardware::{Hardware, Pci};

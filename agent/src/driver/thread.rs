@@ -192,7 +192,11 @@ impl Thread {
         };
         self.settings.sources.known().mark(&mut read);
         self.patients.complete(driver, [&mut read]);
+        let hardware = driver.hardware(uuid).ok();
         self.update(|inventory| {
+            // A change of the mode may have given it another number.
+            inventory.hardware.remove(uuid);
+            inventory.place(|known| hardware.filter(|_| known == uuid));
             // Ids are reused at once: what was measured may be of another instance.
             inventory.activity.retain(|(gpu, _), _| gpu != uuid);
             for known in &mut inventory.gpus {
@@ -270,6 +274,8 @@ impl Thread {
         let fresh = read.gpus.iter_mut();
         let fresh = fresh.filter(|gpu| !self.busy.contains(&gpu.uuid));
         self.anew.extend(self.patients.complete(&driver, fresh));
+        read.hardware.clone_from(&known.hardware);
+        read.place(|uuid| driver.hardware(uuid).ok());
         self.driver = Some(driver);
         Ok(read)
     }
@@ -397,6 +403,7 @@ pub(super) fn read(
         versions,
         gpus,
         activity,
+        hardware: BTreeMap::new(),
         fault: None,
         silences: in_use.silences_at_rest(),
         seen: Generation::default(),

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::Context as _;
 use mica_proto::podresources::{
-    ListPodResourcesRequest, pod_resources_lister_client::PodResourcesListerClient,
+    AllocatableResourcesRequest, ListPodResourcesRequest,
+    pod_resources_lister_client::PodResourcesListerClient,
 };
 use tokio::{
     runtime::Runtime,
@@ -17,7 +18,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::Holdings;
+use super::{Allocatable, Holdings};
 use crate::{
     inventory::Inventory,
     usage::{Lister, Sources},
@@ -64,6 +65,30 @@ impl Client {
             kubelet: PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST),
             runtime: Some(runtime),
         })
+    }
+
+    /// Which devices it gives to containers, by resource name. `Err` says why that is not known.
+    pub async fn allocatable(&self) -> Result<Allocatable, String> {
+        let mut kubelet = self.kubelet.clone();
+        let question = AllocatableResourcesRequest {};
+        match timeout(DEADLINE, kubelet.get_allocatable_resources(question)).await {
+            Ok(Ok(answer)) => {
+                let mut allocatable = Allocatable::default();
+                for devices in answer.into_inner().devices {
+                    let of_name = allocatable.entry(devices.resource_name).or_default();
+                    of_name.extend(devices.device_ids);
+                }
+                Ok(allocatable)
+            }
+            Ok(Err(status)) => Err(words(&status)),
+            Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        }
+    }
+
+    /// Waits for something on the client's own thread. `None` when that has ended. Must not be called from async code.
+    pub fn wait<T>(&self, something: impl Future<Output = T>) -> Option<T> {
+        let runtime = self.runtime.as_ref()?;
+        Some(runtime.block_on(something))
     }
 
     /// Asks on and on, as long as the client lives: often while a layout is under way or pods are on their way, seldom else.
@@ -115,8 +140,8 @@ fn words(status: &tonic::Status) -> String {
 
 impl Lister for Client {
     fn list(&self) -> Result<Holdings, String> {
-        let runtime = self.runtime.as_ref().ok_or("the agent ends")?;
-        runtime.block_on(ask(self.kubelet.clone()))
+        self.wait(ask(self.kubelet.clone()))
+            .unwrap_or_else(|| Err("the agent ends".to_owned()))
     }
 }
 

@@ -59,6 +59,12 @@ impl InUse {
         all
     }
 
+    /// Whether a container holds the device with this UUID, also one that does not stand.
+    #[must_use]
+    pub fn is_held(&self, device: &str) -> bool {
+        !self.holdings.of(device).is_empty()
+    }
+
     /// For whom the place of a slice is kept, where that is for another slice.
     #[must_use]
     pub fn place_kept(&self, gpu: &Gpu, slice: Slice) -> Option<(Slice, &Reservation)> {

@@ -24,6 +24,8 @@ pub(crate) struct Coordinator {
 /// One stream, after its Hello.
 pub(crate) struct Joined {
     pub(crate) hello: v1::Hello,
+    /// What the call carried as `authorization`.
+    pub(crate) authorization: Option<String>,
     from: Streaming<FromAgent>,
     to: mpsc::Sender<Result<ToAgent, Status>>,
 }
@@ -46,6 +48,8 @@ impl Fleet for Service {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
+        let authorization = request.metadata().get("authorization");
+        let authorization = authorization.map(|value| value.to_str().unwrap().to_owned());
         let mut from = request.into_inner();
         let Some(from_agent::Message::Hello(hello)) =
             from.message().await?.and_then(|first| first.message)
@@ -53,7 +57,14 @@ impl Fleet for Service {
             return Err(Status::invalid_argument("the first message is not Hello"));
         };
         let (to, out) = mpsc::channel(8);
-        self.joined.send(Joined { hello, from, to }).unwrap();
+        self.joined
+            .send(Joined {
+                hello,
+                authorization,
+                from,
+                to,
+            })
+            .unwrap();
         Ok(Response::new(ReceiverStream::new(out)))
     }
 }

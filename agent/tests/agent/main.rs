@@ -7,6 +7,8 @@ mod churn;
 #[cfg(test)]
 mod coordinator;
 #[cfg(test)]
+mod device_plugin;
+#[cfg(test)]
 mod execute;
 #[cfg(test)]
 mod http;
@@ -28,6 +30,8 @@ mod program;
 mod running;
 #[cfg(test)]
 mod sick;
+#[cfg(test)]
+mod token;
 #[cfg(test)]
 mod uplink;
 #[cfg(test)]

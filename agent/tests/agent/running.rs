@@ -18,6 +18,7 @@ pub(crate) fn program() -> Command {
     command.stdin(Stdio::null());
     // Whatever kubelet this machine has.
     command.env("MICA_AGENT_POD_RESOURCES_SOCKET", "none");
+    command.env("MICA_AGENT_DEVICE_PLUGIN_DIR", "none");
     command
 }
 

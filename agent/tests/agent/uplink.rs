@@ -59,6 +59,8 @@ impl Agent {
         let (thread, outcomes) = driver::start(settings, care).await.unwrap();
         let uplink = Uplink {
             endpoint: Endpoint::from_shared(coordinator.to_owned()).unwrap(),
+            token: None,
+            kubelet: tokio::sync::watch::channel(None).1,
             node: "node-1".to_owned(),
             orders: thread.orders(),
             sources,

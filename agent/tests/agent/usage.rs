@@ -74,7 +74,7 @@ struct Scene {
 
 impl Scene {
     async fn new(node: Box<SimNode>) -> Self {
-        let kubelet = Kubelet::start(node.directory.path());
+        let kubelet = Kubelet::run(node.directory.path());
         let mut coordinator = Coordinator::start([]).await;
         let agent = running(&node, &coordinator, &kubelet);
         let mut stream = coordinator.accept().await;

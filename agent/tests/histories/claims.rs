@@ -4,14 +4,14 @@
 //! driver's own log: within the life of a claim nothing may have been done to what it is on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
     time::{Instant, SystemTime},
 };
 
 use mica_agent::{
     kubelet::Holdings,
-    usage::{Lister, Sources},
+    usage::{Lister, Offers, Sources},
 };
 use mica_model::{Board, Container, Generation, Layout, Pod, Reservation, Slice};
 use mica_proto::v1;
@@ -61,6 +61,12 @@ struct Told {
     /// Device by name of the pod.
     pods: BTreeMap<String, String>,
     mute: bool,
+    /// Devices that are not offered to pods now.
+    taken: BTreeSet<String>,
+    /// When something was taken back, and when it was offered again.
+    withdrawals: Vec<(u64, Option<u64>)>,
+    /// When what stood was offered.
+    offers: Vec<u64>,
 }
 
 impl Kubelet {
@@ -81,6 +87,29 @@ impl Lister for Kubelet {
             holdings.add(device, Container { pod, name });
         }
         Ok(holdings)
+    }
+}
+
+/// A kubelet forgets at once what it is not offered, unless it is mute.
+impl Offers for Kubelet {
+    fn take_back(&self, _gpu: &str, devices: &BTreeSet<String>) -> Result<(), String> {
+        let mut kubelet = self.told();
+        kubelet.taken.extend(devices.iter().cloned());
+        if kubelet.mute {
+            return Err("it is mute".to_owned());
+        }
+        kubelet.withdrawals.push((now(), None));
+        Ok(())
+    }
+
+    fn offer_again(&self, _gpu: &str) {
+        let mut kubelet = self.told();
+        kubelet.taken.clear();
+        let now = now();
+        kubelet.offers.push(now);
+        for (_, until) in &mut kubelet.withdrawals {
+            until.get_or_insert(now);
+        }
     }
 }
 
@@ -126,7 +155,9 @@ impl Claims {
         // It cannot know of places where nothing stands.
         self.release(By::Place);
         self.note(node);
-        Sources::new(Some(kubelet))
+        // Whatever its predecessor had taken back: it offers what stands.
+        kubelet.offer_again("");
+        Sources::new(Some(kubelet.clone())).offering(kubelet)
     }
 
     pub(crate) fn is_silent(&self) -> bool {
@@ -149,8 +180,9 @@ impl Claims {
             devices.push((gpu.uuid, On::Gpu));
         }
         let mut told = kubelet.told();
-        let pods = &mut told.pods;
+        let Told { pods, taken, .. } = &mut *told;
         devices.retain(|(device, _)| !pods.values().any(|held| held == device));
+        devices.retain(|(device, _)| !taken.contains(device));
         if let Some((device, on)) = random.pick(&devices) {
             self.named += 1;
             pods.insert(format!("pod-{}", self.named), device.clone());
@@ -275,6 +307,35 @@ impl Claims {
                 .filter(comes)
                 .any(|come| *come != kept && overlap(*come, kept)),
         })
+    }
+
+    /// What was done, by the log, to something that was offered to pods.
+    pub(crate) fn offered(&self, log: &[Event]) -> Option<String> {
+        let kubelet = self.kubelet.as_ref()?.told();
+        let goes = |event: &&Event| {
+            let destroyed = event.action == Action::DestroyComputeInstance;
+            let switched = event.action == Action::SetMigMode && event.activation == Some(0);
+            event.result == 0 && (destroyed || switched)
+        };
+        let withdrawn = |event: &&Event| {
+            let at = event.time_ns;
+            let mut all = kubelet.withdrawals.iter();
+            all.any(|(from, until)| *from <= at && until.is_none_or(|until| at <= until))
+        };
+        // What was made a moment ago and goes again was nobody's yet.
+        let was_offered = |event: &&Event| {
+            let made = |other: &&Event| {
+                other.action == Action::CreateComputeInstance
+                    && other.gi == event.gi
+                    && other.time_ns <= event.time_ns
+            };
+            let made = log.iter().rfind(made).map_or(0, |made| made.time_ns);
+            let mut offers = kubelet.offers.iter();
+            offers.any(|at| (made..=event.time_ns).contains(at))
+        };
+        let mut going = log.iter().filter(goes).filter(was_offered);
+        let event = going.find(|event| !withdrawn(event))?;
+        Some(format!("{event:?} was not taken back from pods before"))
     }
 
     /// What was done, by the log, within the life of a claim on it.

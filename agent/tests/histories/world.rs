@@ -243,6 +243,7 @@ impl World {
             Patience::NONE,
             &mut |_| steps += 1,
         );
+        agent.sources.offer_again(&uuid);
         self.tally.steps += steps;
         recovered
     }
@@ -360,7 +361,7 @@ impl World {
             taken += 1;
             tally.steps += 1;
         };
-        execute(
+        let outcome = execute(
             &mut agent.driver,
             &agent.sources,
             &uuid,
@@ -368,7 +369,9 @@ impl World {
             Some((generation, &mut journal)),
             Patience::NONE,
             &mut observe,
-        )
+        );
+        agent.sources.offer_again(&uuid);
+        outcome
     }
 
     fn judge_outcome(&mut self, asked: &Asked, outcome: &GpuOutcome, before: &Seen, after: &Seen) {
@@ -540,7 +543,10 @@ impl World {
         let seen = Seen::of(&self.node);
         self.demand(verdict.is_clean(), "a slice in use was touched", &seen);
         self.tally.lost_races += u64::try_from(verdict.lost_races.len()).unwrap();
-        let violated = self.claims.violated(&log);
+        let violated = self
+            .claims
+            .violated(&log)
+            .or_else(|| self.claims.offered(&log));
         self.demand(violated.is_none(), &format!("{violated:?}"), &seen);
         for pid in seen.processes.keys() {
             self.node.stop_process(*pid).unwrap();

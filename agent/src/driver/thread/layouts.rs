@@ -132,6 +132,7 @@ impl Thread {
         }
         // Others see at once what has changed, also while further GPUs are worked on.
         self.refresh(&uuid);
+        self.settings.sources.offer_again(&uuid);
         if let Some(outcome) = asked {
             self.learned(outcome);
         }

@@ -62,6 +62,7 @@ impl Thread {
                 }
                 Err(why) => {
                     info!(gpu = uuid, why, "the GPU is not reset");
+                    self.settings.sources.offer_again(&uuid);
                     self.reset = Reset::None;
                     self.make_what_waits();
                 }
@@ -87,6 +88,14 @@ impl Thread {
         if let Some(fault) = gpu.fault {
             return Err(fault);
         }
+        let instances = gpu.instances.iter();
+        let slices = instances.filter_map(|known| known.compute.as_ref());
+        let devices = slices.map(|compute| compute.uuid.clone());
+        let devices = devices.chain([uuid.to_owned()]).collect();
+        self.settings
+            .sources
+            .take_back(uuid, &devices)
+            .map_err(|unknown| format!("it {unknown}"))?;
         self.settings.sources.fresh().mark(&mut gpu);
         self.patients.complete(driver, [&mut gpu]);
         if self.patients.due(&gpu) != Move::Reset {
@@ -149,6 +158,7 @@ impl Thread {
             }
         }
         self.poll();
+        self.settings.sources.offer_again(&uuid);
         self.make_what_waits();
     }
 }

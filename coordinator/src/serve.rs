@@ -16,8 +16,11 @@ mod demand;
 mod fleet;
 mod http;
 mod index;
+mod kubernetes;
 mod listen;
 mod metrics;
+mod objects;
+mod place;
 mod round;
 mod rounds;
 #[cfg(test)]
@@ -42,8 +45,8 @@ use tonic::transport::{Server, ServerTlsConfig, server::TcpIncoming};
 use tracing::info;
 
 use self::{
-    cluster::Cluster, console::Console, fleet::Fleet, index::Index, listen::TlsFiles,
-    metrics::Metrics, rounds::Pace,
+    cluster::Cluster, console::Console, fleet::Fleet, index::Index, kubernetes::Kubernetes,
+    listen::TlsFiles, metrics::Metrics, rounds::Pace,
 };
 use crate::{clearml::Client, config::Config};
 
@@ -67,9 +70,40 @@ pub struct Args {
     /// Run without Kubernetes, on ClearML's backlog alone
     #[arg(long, env = "MICA_STANDALONE")]
     pub standalone: bool,
-    /// Configuration: the ClearML server, tenants and queues (YAML)
-    #[arg(long, env = "MICA_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
+    /// Configuration: the ClearML server, tenants and queues (YAML). On Kubernetes it may be left out: then pods alone are
+    /// planned for, not what waits in queues
+    #[arg(
+        long,
+        env = "MICA_CONFIG",
+        value_name = "FILE",
+        required_if_eq("standalone", "true")
+    )]
+    pub config: Option<PathBuf>,
+    /// Which namespaces belong to tenants: only their gated pods get slices (a label selector)
+    #[arg(
+        long,
+        env = "MICA_NAMESPACE_SELECTOR",
+        value_name = "SELECTOR",
+        default_value = "mica.dev/tenant",
+        conflicts_with = "standalone"
+    )]
+    pub namespace_selector: String,
+    /// Name of the coordinator's own pod, by which it holds the lease of the one that leads
+    #[arg(
+        long,
+        env = "POD_NAME",
+        value_name = "NAME",
+        required_unless_present = "standalone"
+    )]
+    pub pod_name: Option<String>,
+    /// Namespace of the coordinator's own pod
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAMESPACE",
+        required_unless_present = "standalone"
+    )]
+    pub pod_namespace: Option<String>,
     /// Address for agents and the command line (gRPC); port 0 takes a free one
     #[arg(
         long,
@@ -100,8 +134,9 @@ pub struct Args {
         requires = "tls_cert"
     )]
     pub tls_client_ca: Option<PathBuf>,
-    /// Serve addresses that other machines can reach in clear text
-    #[arg(long, env = "MICA_INSECURE")]
+    /// Serve addresses that other machines can reach in clear text. Not on Kubernetes, where gRPC is always encrypted and
+    /// the metrics never are
+    #[arg(long, env = "MICA_INSECURE", requires = "standalone")]
     pub insecure: bool,
     /// Write the addresses to this file (JSON) when listening
     #[arg(long, env = "MICA_READY_FILE", value_name = "FILE")]
@@ -156,6 +191,9 @@ pub async fn run_until(
     let Args {
         standalone,
         config,
+        namespace_selector,
+        pod_name,
+        pod_namespace,
         listen,
         http,
         tls_cert: cert,
@@ -166,61 +204,102 @@ pub async fn run_until(
         debounce,
         grace,
     } = args;
-    anyhow::ensure!(
-        standalone,
-        "only the standalone coordinator exists yet: add --standalone"
-    );
     let tls = TlsFiles {
         cert,
         key,
         client_ca,
     };
-    listen::permit(listen, http, &tls, insecure)?;
-    let config = Config::load(&config)?;
-    let tls = listen::read_tls(&tls).await?;
+    if standalone {
+        listen::permit(listen, http, &tls, insecure)?;
+    }
+    let config = config.as_deref().map(Config::load).transpose()?;
+    let mut tls = listen::read_tls(&tls).await?;
+    let mut work = JoinSet::new();
+    let mut kubernetes = match (standalone, pod_namespace, pod_name) {
+        (false, Some(namespace), Some(pod)) => Some(Kubernetes::connect(&namespace, &pod).await?),
+        _ => None,
+    };
+    if let (Some(kubernetes), None) = (&kubernetes, &tls) {
+        tls = Some(kubernetes.tls(&mut work).await?);
+    }
 
     let metrics = Arc::new(Metrics::new()?);
-    let cluster = Arc::new(Cluster::new(Index::new(&config.tenants)));
+    let tenants = config.as_ref().map_or(&[][..], |config| &config.tenants);
+    let index = if standalone {
+        Index::new(tenants)
+    } else {
+        Index::on_kubernetes(tenants)
+    };
+    let cluster = Arc::new(Cluster::new(index));
     let (stop, stopped) = watch::channel(());
     let (grpc, listen) = bind("--listen", listen).await?;
     let (web, http) = bind("--http", http).await?;
     let mut servers = JoinSet::new();
-    servers.spawn(serve_grpc(grpc, tls, &cluster, &metrics, stopped.clone()));
+    let doorkeeper = kubernetes.as_ref().map(Kubernetes::doorkeeper);
+    let fleet = Fleet::new(&cluster, &metrics, doorkeeper);
+    servers.spawn(serve_grpc(grpc, tls, fleet, &cluster, stopped.clone()));
     servers.spawn(serve_http(web, &cluster, &metrics, stopped));
     let pace = Pace { grace, debounce };
-    let mut work = start_work(config, pace, &cluster, &metrics)?;
+    if let Some(kubernetes) = &kubernetes {
+        kubernetes.watch(&mut work, &cluster, &namespace_selector);
+    }
     if let Some(file) = ready_file {
         let announced = listen::announce(&file, listen, http).await;
         announced.with_context(|| format!("cannot write {}", file.display()))?;
     }
     info!(version = env!("CARGO_PKG_VERSION"), grpc = %listen, %http, "listening");
 
-    tokio::select! {
-        () = shutdown => info!("shutting down"),
-        Some(ended) = servers.join_next() => ended.context("a server broke")??,
-        Some(ended) = work.join_next() => ended.context("a task broke")?,
-    }
+    let labour = async {
+        if let Some(kubernetes) = &mut kubernetes {
+            kubernetes.lead(&mut work, &cluster, &metrics).await;
+        }
+        start_work(&mut work, config, pace, &cluster, &metrics)?;
+        tokio::select! {
+            error = lost(kubernetes.as_mut()) => Err(error),
+            Some(ended) = work.join_next() => ended.context("a task broke"),
+        }
+    };
+    let ended = tokio::select! {
+        () = shutdown => {
+            info!("shutting down");
+            Ok(())
+        }
+        Some(ended) = servers.join_next() => ended.context("a server broke").flatten(),
+        ended = labour => ended,
+    };
     work.shutdown().await;
+    if let Some(kubernetes) = &kubernetes {
+        kubernetes.give_back().await;
+    }
     cluster.update(|index| index.close(Instant::now()));
     drop(stop);
-    let ended = async { while servers.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
+    let closed = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, closed).await.is_err() {
         servers.shutdown().await;
     }
-    Ok(())
+    ended
+}
+
+/// Ready when the lease is lost, with why; never without Kubernetes.
+async fn lost(kubernetes: Option<&mut Kubernetes>) -> anyhow::Error {
+    match kubernetes {
+        Some(kubernetes) => kubernetes.hold().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Starts the rounds, and a poll for each tenant. They run until aborted.
 fn start_work(
-    config: Config,
+    work: &mut JoinSet<()>,
+    config: Option<Config>,
     pace: Pace,
     cluster: &Arc<Cluster>,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<JoinSet<()>> {
+) -> anyhow::Result<()> {
     let shared = || (Arc::clone(cluster), Arc::clone(metrics));
-    let mut work = JoinSet::new();
     let (cluster, metrics) = shared();
     work.spawn(rounds::run(cluster, metrics, pace));
+    let Some(config) = config else { return Ok(()) };
     for tenant in config.tenants {
         let interval = config.clearml.poll_interval;
         let client = Client::new(&config.clearml.url, tenant.credentials.clone())
@@ -229,7 +308,7 @@ fn start_work(
         let (cluster, metrics) = shared();
         work.spawn(backlog::run(cluster, metrics, tenant, client, interval));
     }
-    Ok(work)
+    Ok(())
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -248,11 +327,11 @@ async fn closed(mut stopped: watch::Receiver<()>) {
 fn serve_grpc(
     listener: TcpListener,
     tls: Option<ServerTlsConfig>,
+    fleet: Fleet,
     cluster: &Arc<Cluster>,
-    metrics: &Arc<Metrics>,
     stopped: watch::Receiver<()>,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-    let fleet = FleetServer::new(Fleet::new(cluster, metrics));
+    let fleet = FleetServer::new(fleet);
     let console = ConsoleServer::new(Console::new(cluster));
     async move {
         let mut server = Server::builder()

@@ -113,7 +113,6 @@ fn plan(index: &Index) -> Result<v1::PlanReply, Status> {
     let round = round(index).map_err(|violations| Status::internal(withheld(&violations)))?;
     Ok(v1::PlanReply {
         changes: round
-            .plan
             .changes
             .iter()
             .filter_map(|change| message::change(index, change))

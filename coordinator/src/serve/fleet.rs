@@ -1,6 +1,7 @@
 //! The agents' side: one stream per node.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::{
     cluster::Cluster,
     index::{Connection, Joined, Outcome, Reported, check_generation},
+    kubernetes::{Doorkeeper, Refusal},
     metrics::Metrics,
 };
 
@@ -30,14 +32,29 @@ const LONGEST_NODE_NAME: usize = 253;
 pub(crate) struct Fleet {
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
+    /// Without Kubernetes nobody can vouch for agents but a certificate.
+    doorkeeper: Option<Arc<Doorkeeper>>,
 }
 
 impl Fleet {
-    pub(crate) fn new(cluster: &Arc<Cluster>, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        cluster: &Arc<Cluster>,
+        metrics: &Arc<Metrics>,
+        doorkeeper: Option<Arc<Doorkeeper>>,
+    ) -> Self {
         Self {
             cluster: Arc::clone(cluster),
             metrics: Arc::clone(metrics),
+            doorkeeper,
         }
+    }
+
+    fn turn_away(&self, peer: Option<SocketAddr>, refusal: &Refusal) -> Status {
+        self.metrics.join_refused(refusal.reason());
+        if *refusal != Refusal::NotLeading {
+            warn!(?peer, %refusal, "an agent is turned away");
+        }
+        refusal.into()
     }
 }
 
@@ -50,6 +67,13 @@ impl fleet_server::Fleet for Fleet {
         request: Request<Streaming<v1::FromAgent>>,
     ) -> Result<Response<Session>, Status> {
         let peer = request.remote_addr();
+        let own = match &self.doorkeeper {
+            Some(doorkeeper) => {
+                let node = doorkeeper.node(request.metadata()).await;
+                Some(node.map_err(|refusal| self.turn_away(peer, &refusal))?)
+            }
+            None => None,
+        };
         let mut inbound = request.into_inner();
         let first = tokio::time::timeout(HELLO_DEADLINE, inbound.message())
             .await
@@ -58,6 +82,10 @@ impl fleet_server::Fleet for Fleet {
             warn!(?peer, %error, "a stream does not begin with a proper Hello");
             refuse(&error)
         })?;
+        if let Some(of) = own.filter(|own| *own != hello.node) {
+            let said = hello.node;
+            return Err(self.turn_away(peer, &Refusal::WrongNode { of, said }));
+        }
         let node = hello.node.clone();
         let version = hello.agent_version.clone();
         let joined = self
@@ -68,17 +96,13 @@ impl fleet_server::Fleet for Fleet {
                 Status::already_exists(error.to_string())
             })?;
         info!(node, version, ?peer, "agent joined");
-        let Joined {
-            connection,
-            desired,
-        } = joined;
+        let Joined { connection, told } = joined;
         Ok(Response::new(Session {
             node,
             connection,
             inbound,
-            // Without Kubernetes there are no pods to keep slices for.
-            reservations: Some(v1::Reservations::default()),
-            desired: WatchStream::new(desired),
+            reservations: WatchStream::new(told.reservations),
+            desired: WatchStream::new(told.desired),
             cluster: Arc::clone(&self.cluster),
             metrics: Arc::clone(&self.metrics),
             ended: false,
@@ -130,8 +154,8 @@ pub(crate) struct Session {
     node: String,
     connection: Connection,
     inbound: Streaming<v1::FromAgent>,
-    /// What is said first.
-    reservations: Option<v1::Reservations>,
+    /// Said before layouts: what is kept when a layout comes is not to be destroyed by it.
+    reservations: WatchStream<Option<Arc<v1::Reservations>>>,
     desired: WatchStream<Option<Arc<v1::Desired>>>,
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
@@ -213,6 +237,17 @@ impl Session {
         }
     }
 
+    /// What is kept for pods, when there is news. When the sender has gone, layouts say so.
+    fn poll_reservations(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<v1::Reservations>>> {
+        loop {
+            match std::task::ready!(Pin::new(&mut self.reservations).poll_next(cx)) {
+                Some(None) => {}
+                Some(news) => return Poll::Ready(news),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
     fn poll_desired(&mut self, cx: &mut Context<'_>) -> Poll<Result<v1::ToAgent, Status>> {
         loop {
             match std::task::ready!(Pin::new(&mut self.desired).poll_next(cx)) {
@@ -240,9 +275,10 @@ impl Stream for Session {
             self.ended = true;
             return Poll::Ready(end.map(Err));
         }
-        if let Some(reservations) = self.reservations.take() {
-            let first = to_agent::Message::Reservations(reservations);
-            return Poll::Ready(Some(Ok(to_agent(first))));
+        if let Poll::Ready(Some(reservations)) = self.poll_reservations(cx) {
+            let reservations = v1::Reservations::clone(&reservations);
+            let message = to_agent::Message::Reservations(reservations);
+            return Poll::Ready(Some(Ok(to_agent(message))));
         }
         let desired = std::task::ready!(self.poll_desired(cx));
         self.ended = desired.is_err();

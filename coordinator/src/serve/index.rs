@@ -5,12 +5,14 @@
 
 mod gpu;
 mod held;
+mod keep;
 mod node;
 mod queue;
 mod report;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,21 +20,24 @@ use std::{
     time::Instant,
 };
 
-use mica_model::{Board, Generation, Layout};
-use mica_planner::{GpuId, GpuState, Snapshot};
-use mica_proto::v1;
-use tokio::sync::watch;
-
-pub(crate) use gpu::NodeGpu;
+pub(crate) use gpu::{NodeGpu, union};
 pub(crate) use held::{Held, HeldBy};
-pub(crate) use node::Node;
+use mica_model::{Board, Generation, Layout, Pod as PodName};
+use mica_planner::{Availability, GpuId, GpuState, Snapshot};
+use mica_proto::v1;
+pub(crate) use node::{Node, Told};
 use queue::News;
 pub(crate) use queue::{Backlog, Queue, QueueKey};
-pub(crate) use report::{Reported, check_generation};
+pub(crate) use report::{Kubelet, Reported, check_generation};
 pub(crate) use verdict::{Outcome, Verdict};
+pub(crate) use write::Write;
 
-use super::round::{Layouts, LeftOut, QueuePlans};
+use super::{
+    objects::Objects,
+    round::{Layouts, LeftOut, QueuePlans},
+};
 use crate::config;
+use keep::Keep;
 
 /// Tells the streams of one node apart, over reconnections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +47,8 @@ pub(crate) struct Connection(u64);
 pub(crate) struct Joined {
     /// To be named in every event of the stream.
     pub(crate) connection: Connection,
-    /// The newest layouts for the node.
-    pub(crate) desired: watch::Receiver<Option<Arc<v1::Desired>>>,
+    /// What to tell the agent.
+    pub(crate) told: Told,
 }
 
 /// Another agent holds the node name.
@@ -69,6 +74,12 @@ pub(crate) struct Index {
     last_round: QueuePlans,
     /// The GPUs that the last round left out.
     left_out: LeftOut,
+    /// What the API server shows; `None` without Kubernetes.
+    objects: Option<Objects>,
+    /// What is kept for pods.
+    keep: Keep,
+    /// Why pods wait, by the last round.
+    waiting: BTreeMap<PodName, String>,
     revision: Revision,
 }
 
@@ -108,6 +119,31 @@ impl Index {
         }
     }
 
+    /// The same on Kubernetes. Nothing of it has been seen yet.
+    pub(crate) fn on_kubernetes(tenants: &[config::Tenant]) -> Self {
+        Self {
+            objects: Some(Objects::default()),
+            ..Self::new(tenants)
+        }
+    }
+
+    /// The API server shows something; `change` says whether it is new.
+    pub(crate) fn observe(&mut self, change: impl FnOnce(&mut Objects) -> bool) {
+        if self.objects.as_mut().is_some_and(change) {
+            self.changed(true);
+        }
+    }
+
+    /// What the API server shows; `None` without Kubernetes.
+    pub(crate) fn objects(&self) -> Option<&Objects> {
+        self.objects.as_ref()
+    }
+
+    /// Why pods wait, by the last round: sentences for people.
+    pub(crate) fn waiting(&self) -> &BTreeMap<PodName, String> {
+        &self.waiting
+    }
+
     fn changed(&mut self, inputs: bool) {
         self.revision.inputs += u64::from(inputs);
         self.revision.shown += 1;
@@ -128,17 +164,16 @@ impl Index {
         }
         self.connections += 1;
         let connection = Connection(self.connections);
-        let desired = node.link(connection);
+        // Without Kubernetes there are no pods to keep slices for.
+        let reservations = self.objects.is_none().then(Default::default);
+        let told = node.link(connection, reservations);
         node.agent_version = hello.agent_version;
         node.last_seen = now;
         node.observed = Generation(hello.generation);
         node.desired = node.desired.max(node.observed);
         self.newest = self.newest.max(node.observed);
         self.changed(true);
-        Ok(Joined {
-            connection,
-            desired,
-        })
+        Ok(Joined { connection, told })
     }
 
     /// A stream has ended. Nothing happens when the node has a newer one.
@@ -313,13 +348,17 @@ impl Index {
     /// The cluster as the planner wants it. GPUs without MIG are left out.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let gpus = self.gpus().filter_map(|(id, node, gpu)| {
-            let standing = node.standing(gpu);
+            let mut standing = node.standing(gpu);
+            if !self.may_change(&id.node, gpu) {
+                standing.availability = Availability::Unavailable;
+            }
+            let kept = self.kept(&id.node, &gpu.gpu.uuid);
             Some(GpuState {
-                id,
                 board: Arc::clone(gpu.gpu.board.as_ref()?),
-                in_use: gpu.view.in_use.clone(),
-                idle: standing.idle,
+                in_use: union(&gpu.view.in_use, &kept),
+                idle: gpu::retain(&standing.idle, |slice| !kept.0.contains(slice)),
                 availability: standing.availability,
+                id,
             })
         });
         Snapshot {

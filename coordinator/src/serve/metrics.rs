@@ -12,6 +12,7 @@ use prometheus::{
 use super::{
     demand,
     index::{HeldBy, Index, Verdict},
+    kubernetes::Refusal,
 };
 
 /// Rounds take from tens of microseconds (a few GPUs) to a second (thousands).
@@ -50,6 +51,8 @@ pub(crate) struct Metrics {
     outcomes: IntCounterVec,
     clearml_requests: IntCounterVec,
     clearml_failures: IntCounterVec,
+    writes: IntCounterVec,
+    joins_refused: IntCounterVec,
     gauges: Gauges,
 }
 
@@ -112,6 +115,16 @@ impl Metrics {
                 "Polls of ClearML that failed, by what was wrong.",
                 &["tenant", "category"],
             )?,
+            writes: counters(
+                "api_writes_total",
+                "Writes to the Kubernetes API, by what was written and whether it was taken.",
+                &["what", "result"],
+            )?,
+            joins_refused: counters(
+                "joins_refused_total",
+                "Agents that were turned away on Kubernetes, by why.",
+                &["reason"],
+            )?,
             gauges: Gauges::new(&registry)?,
             registry,
         };
@@ -119,6 +132,9 @@ impl Metrics {
             let _counter = metrics.rounds.with_label_values(&[result.as_str()]);
         }
         metrics.planned(0, 0);
+        for reason in Refusal::REASONS {
+            let _counter = metrics.joins_refused.with_label_values(&[reason]);
+        }
         Ok(metrics)
     }
 
@@ -150,6 +166,17 @@ impl Metrics {
                 .with_label_values(&[tenant, category])
                 .inc();
         }
+    }
+
+    /// An agent was turned away.
+    pub(crate) fn join_refused(&self, reason: &str) {
+        self.joins_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// The API server was asked to write something.
+    pub(crate) fn write(&self, what: &str, taken: bool) {
+        let result = if taken { "ok" } else { "failed" };
+        self.writes.with_label_values(&[what, result]).inc();
     }
 
     /// Everything in Prometheus's text format.

@@ -8,18 +8,19 @@ mod histories;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use mica_model::Layout;
 use mica_planner::{
-    Availability, CheckedPlan, ClassReport, Demand, GpuChange, GpuId, Plan, Snapshot, UnmetReason,
-    Violation,
+    Availability, CheckedPlan, ClassReport, Demand, GpuChange, GpuId, GpuState, Plan, Snapshot,
+    UnmetReason, Violation,
 };
 use mica_proto::v1;
 
 use super::{
     demand::{self, Limited, Wanted},
-    index::{Index, QueueKey, tidy},
+    index::{Index, QueueKey, tidy, union},
+    place::{self, Placement},
 };
 
 /// Complete layouts of the GPUs to change, by node and UUID.
@@ -37,14 +38,16 @@ const ATTEMPTS: usize = 5;
 /// A round that may be published: its plan passed the check.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// The plan.
-    pub(crate) plan: CheckedPlan,
+    /// What is to change, in ascending order of GPU.
+    pub(crate) changes: Vec<GpuChange>,
     /// What to tell the nodes: the plan's changes, and the removal of half-made instances.
     pub(crate) layouts: Layouts,
     /// What the plan does for each queue.
     pub(crate) queues: QueuePlans,
     /// What was left out.
     pub(crate) left_out: LeftOut,
+    /// What was found for pods.
+    pub(crate) pods: Placement,
 }
 
 /// Plans for the cluster as it is. Changes nothing.
@@ -57,17 +60,56 @@ fn round_by(
     index: &Index,
     planner: impl Fn(&Snapshot, &Demand) -> Plan,
 ) -> Result<Round, Vec<Violation>> {
-    let mut snapshot = index.snapshot();
+    let standing = index.snapshot();
+    let mut snapshot = standing.clone();
+    let mut left_out = LeftOut::new();
+    let mut planning =
+        |snapshot: &mut Snapshot, demand: &Demand| plan(snapshot, demand, &mut left_out, &planner);
+    let pods = match index.objects() {
+        Some(objects) => place::place(
+            objects,
+            &index.promised(),
+            &mut snapshot,
+            |gpu, slice| index.is_ready(gpu, slice),
+            &mut planning,
+        )?,
+        None => Placement::default(),
+    };
     let wanted = demand::wanted(index.queues());
     let boards: Vec<_> = index.boards().collect();
     let demand = demand::demand(index.queues(), &wanted, &boards);
-    let (plan, left_out) = plan(&mut snapshot, &demand, planner)?;
+    let plan = planning(&mut snapshot, &demand)?;
+    place::apply(&mut snapshot, &plan);
+    let changes = changes(&standing, &snapshot);
     Ok(Round {
-        layouts: layouts(index, &snapshot, &plan),
+        layouts: layouts(index, &snapshot, &changes),
         queues: queue_plans(&plan, &wanted),
-        plan,
+        changes,
         left_out,
+        pods,
     })
+}
+
+/// What turns one snapshot into the other: the plans for pods and queues in one.
+fn changes(before: &Snapshot, after: &Snapshot) -> Vec<GpuChange> {
+    let standing = |gpu: &GpuState| union(&gpu.in_use, &gpu.idle).0;
+    let pairs = before.gpus.iter().zip(&after.gpus);
+    let changes = pairs.filter_map(|(before, after)| {
+        let (gone, coming) = (standing(before), standing(after));
+        let mut create: Vec<_> = coming.difference(&gone).copied().collect();
+        create.sort_by_key(|slice| (Reverse(slice.placement.size), slice.placement));
+        let mut destroy: Vec<_> = gone.difference(&coming).copied().collect();
+        destroy.sort_by_key(|slice| slice.placement);
+        let gpu = before.id.clone();
+        (!create.is_empty() || !destroy.is_empty()).then_some(GpuChange {
+            gpu,
+            destroy,
+            create,
+        })
+    });
+    let mut changes: Vec<_> = changes.collect();
+    changes.sort_by(|a, b| a.gpu.cmp(&b.gpu));
+    changes
 }
 
 /// A checked plan. GPUs for which the plan breaks a rule become unavailable in the snapshot; a violation that names none, or one
@@ -75,14 +117,14 @@ fn round_by(
 fn plan(
     snapshot: &mut Snapshot,
     demand: &Demand,
+    left_out: &mut LeftOut,
     planner: impl Fn(&Snapshot, &Demand) -> Plan,
-) -> Result<(CheckedPlan, LeftOut), Vec<Violation>> {
-    let mut left_out = LeftOut::new();
+) -> Result<CheckedPlan, Vec<Violation>> {
     let mut violations = Vec::new();
     for _ in 0..ATTEMPTS {
         let plan = planner(snapshot, demand);
         violations = match mica_planner::check(snapshot, demand, plan) {
-            Ok(plan) => return Ok((plan, left_out)),
+            Ok(plan) => return Ok(plan),
             Err(violations) => violations,
         };
         let known = left_out.len();
@@ -135,10 +177,10 @@ fn gpu_of(violation: &Violation) -> Option<&GpuId> {
 }
 
 /// The layouts to publish: what stands on each changed GPU, less what goes, plus what comes.
-fn layouts(index: &Index, snapshot: &Snapshot, plan: &CheckedPlan) -> Layouts {
+fn layouts(index: &Index, snapshot: &Snapshot, changes: &[GpuChange]) -> Layouts {
     let mut layouts = Layouts::new();
     for state in &snapshot.gpus {
-        let change = plan.changes.iter().find(|change| change.gpu == state.id);
+        let change = changes.iter().find(|change| change.gpu == state.id);
         let Some((_, gpu)) = index.gpu(&state.id) else {
             continue;
         };

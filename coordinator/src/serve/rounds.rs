@@ -48,7 +48,10 @@ pub(crate) async fn run(cluster: Arc<Cluster>, metrics: Arc<Metrics>, pace: Pace
         }
         planned = Some(cluster.update(|index| {
             let inputs = index.revision().inputs;
-            run_once(index, &metrics);
+            if index.is_complete() {
+                index.keep();
+                run_once(index, &metrics);
+            }
             inputs
         }));
     }
@@ -79,17 +82,28 @@ fn run_once(index: &mut Index, metrics: &Metrics) {
 
 fn publish(index: &mut Index, round: Round, metrics: &Metrics, took: Duration) {
     let Round {
-        plan,
+        changes,
         layouts,
         queues,
         left_out,
+        pods,
     } = round;
-    let destroyed: usize = plan.changes.iter().map(|change| change.destroy.len()).sum();
-    let created: usize = plan.changes.iter().map(|change| change.create.len()).sum();
-    let gpus: usize = layouts.values().map(BTreeMap::len).sum();
     for (gpu, reason) in index.note_round(queues, left_out) {
         error!(%gpu, reason, "the GPU is left out of the plan");
     }
+    index.note_waiting(pods.waiting);
+    index.promise(&pods.placed);
+    let layouts = index.withhold(layouts);
+    let published = changes
+        .iter()
+        .filter(|change| layouts.contains_key(&change.gpu.node));
+    let (destroyed, created) = published.fold((0, 0), |(destroyed, created), change| {
+        (
+            destroyed + change.destroy.len(),
+            created + change.create.len(),
+        )
+    });
+    let gpus: usize = layouts.values().map(BTreeMap::len).sum();
     let Some(generation) = index.publish(layouts, Instant::now()) else {
         metrics.round(RoundResult::Unchanged, took);
         debug!(?took, "nothing to change");

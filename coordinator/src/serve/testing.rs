@@ -165,6 +165,7 @@ impl Fixture {
             nvml_version: "13.1".to_owned(),
             generation: self.observed.get(node).copied().unwrap_or_default(),
             gpus,
+            kubelet: None,
         };
         let connection = self.connection(node);
         self.index.report(node, connection, reported, self.now);
@@ -210,7 +211,7 @@ impl Fixture {
     }
 
     fn stream(&self, node: &str) -> &watch::Receiver<Option<Arc<v1::Desired>>> {
-        &self.streams.get(node).unwrap().desired
+        &self.streams.get(node).unwrap().told.desired
     }
 
     /// What the node was told last: generation, and layouts by UUID.

@@ -193,7 +193,7 @@ fn explain_gpu(
         let free = board.slots.saturating_sub(seen.layout().mask().count());
         lines.push(format!("{free} of {} slots are free", board.slots));
     }
-    let change = round.and_then(|round| round.plan.changes.iter().find(|change| change.gpu == *id));
+    let change = round.and_then(|round| round.changes.iter().find(|change| change.gpu == *id));
     lines.extend(change.into_iter().flat_map(|change| planned(board, change)));
     lines
 }

@@ -184,6 +184,20 @@ impl NodeGpu {
         self
     }
 
+    /// Which pods hold its slices, or hold it as a whole, by UUID.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (&str, &mica_model::Pod)> {
+        let slices = self.gpu.instances.iter().filter_map(|instance| {
+            let compute = instance.compute.as_ref()?;
+            Some((compute.uuid.as_str(), &instance.in_use))
+        });
+        slices
+            .chain([(self.gpu.uuid.as_str(), &self.gpu.in_use)])
+            .flat_map(|(uuid, in_use)| {
+                let containers = in_use.containers.iter();
+                containers.map(move |container| (uuid, &container.pod))
+            })
+    }
+
     /// Why the planner leaves the GPU alone: what the report says, or else a hold.
     pub(crate) fn held(&self) -> Option<Held> {
         let blocked = self.view.blocked.as_ref().map(|blocked| Held {

@@ -10,7 +10,7 @@ use mica_proto::v1;
 use tokio::sync::watch;
 
 use super::{
-    Connection, Held, HeldBy, NodeGpu, Outcome, Reported,
+    Connection, Held, HeldBy, Kubelet, NodeGpu, Outcome, Reported,
     gpu::{retain, union},
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) driver_version: String,
     pub(crate) nvml_version: String,
     pub(crate) gpus: Vec<NodeGpu>,
+    /// What its kubelet knows of the devices; `None` without a kubelet.
+    pub(crate) kubelet: Option<Kubelet>,
     /// The agent's stream, while there is one.
     link: Option<Link>,
     /// When the last one ended.
@@ -50,6 +52,17 @@ struct Link {
     reported: bool,
     /// What the stream tells the agent.
     desired: watch::Sender<Option<Arc<v1::Desired>>>,
+    /// What is kept there for pods; `None` while that is not known.
+    reservations: watch::Sender<Option<Arc<v1::Reservations>>>,
+}
+
+/// What a stream tells an agent.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The newest layouts for the node.
+    pub(crate) desired: watch::Receiver<Option<Arc<v1::Desired>>>,
+    /// What is kept there for pods.
+    pub(crate) reservations: watch::Receiver<Option<Arc<v1::Reservations>>>,
 }
 
 /// Layouts that were published and are not settled: the outcome, or a report that shows its effect, is still to come.
@@ -80,6 +93,7 @@ impl Node {
             driver_version: String::new(),
             nvml_version: String::new(),
             gpus: Vec::new(),
+            kubelet: None,
             link: None,
             lost: None,
             outstanding: None,
@@ -97,18 +111,48 @@ impl Node {
         link.is_some_and(|link| link.connection == connection)
     }
 
-    /// Opens the stream; what it should tell the agent can be read from the receiver.
+    /// Opens the stream; what it should tell the agent can be read from the receivers.
     pub(crate) fn link(
         &mut self,
         connection: Connection,
-    ) -> watch::Receiver<Option<Arc<v1::Desired>>> {
-        let (desired, receiver) = watch::channel(None);
+        reservations: Option<Arc<v1::Reservations>>,
+    ) -> Told {
+        let desired = watch::Sender::new(None);
+        let reservations = watch::Sender::new(reservations);
+        let told = Told {
+            desired: desired.subscribe(),
+            reservations: reservations.subscribe(),
+        };
         self.link = Some(Link {
             connection,
             reported: false,
             desired,
+            reservations,
         });
-        receiver
+        told
+    }
+
+    /// Tells the agent what is kept for pods, unless it knows. Only once it has reported: what is kept follows from what stands there.
+    pub(crate) fn reserve(&mut self, reservations: v1::Reservations) {
+        if let Some(link) = self.link.as_ref().filter(|link| link.reported) {
+            link.reservations.send_if_modified(|known| {
+                let new = known.as_deref() != Some(&reservations);
+                if new {
+                    *known = Some(Arc::new(reservations));
+                }
+                new
+            });
+        }
+    }
+
+    /// Whether what its agent has reported is of now.
+    pub(crate) fn is_fresh(&self) -> bool {
+        matches!(self.state(), v1::NodeState::Ready | v1::NodeState::Applying)
+    }
+
+    /// The layout that was published for a GPU and is not settled.
+    pub(crate) fn under_way(&self, uuid: &str) -> Option<&Layout> {
+        self.outstanding.as_ref()?.layouts.get(uuid)
     }
 
     /// Closes the stream. The agent may or may not have executed what is outstanding: its next report will show it.
@@ -159,6 +203,7 @@ impl Node {
                 None => NodeGpu::new(gpu),
             })
             .collect();
+        self.kubelet = reported.kubelet;
         self.driver_version = reported.driver_version;
         self.nvml_version = reported.nvml_version;
         self.observed = self.observed.max(reported.generation);
@@ -268,8 +313,7 @@ impl Node {
             availability,
             idle: gpu.view.idle.clone(),
         };
-        let fresh = matches!(self.state(), v1::NodeState::Ready | v1::NodeState::Applying);
-        if !fresh || gpu.view.blocked.is_some() || self.is_overdue() {
+        if !self.is_fresh() || gpu.view.blocked.is_some() || self.is_overdue() {
             return as_it_is(Availability::Unavailable);
         }
         match &self.outstanding {
@@ -317,6 +361,14 @@ impl Node {
         })
     }
 
+    /// Which pods hold what, by the UUIDs of slices and GPUs.
+    fn holders(&self) -> Vec<(String, mica_model::Pod)> {
+        let gpus = self.gpus.iter();
+        gpus.flat_map(NodeGpu::holders)
+            .map(|(uuid, pod)| (uuid.to_owned(), pod.clone()))
+            .collect()
+    }
+
     /// The slices in use, GPU by GPU.
     pub(crate) fn in_use(&self) -> Vec<Layout> {
         let gpus = self.gpus.iter();
@@ -334,7 +386,13 @@ impl Node {
             })
             .collect();
         let held: Vec<_> = self.gpus.iter().map(NodeGpu::is_held).collect();
-        (self.state(), gpus, held)
+        (
+            self.state(),
+            gpus,
+            held,
+            self.kubelet.clone(),
+            self.holders(),
+        )
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mica_model::{Generation, Gpu};
 use mica_proto::{convert::Invalid, v1};
@@ -28,6 +28,38 @@ pub(crate) struct Reported {
     pub(crate) generation: Generation,
     /// In ascending order of index; no index and no UUID twice.
     pub(crate) gpus: Vec<Gpu>,
+    pub(crate) kubelet: Option<Kubelet>,
+}
+
+/// What the kubelet of a node knows of its devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kubelet {
+    /// UUIDs of the devices that pods can get or have, by resource name.
+    pub(crate) allocatable: BTreeMap<String, BTreeSet<String>>,
+    /// Whether it does not tell now; what it last told may be old.
+    pub(crate) silent: bool,
+}
+
+impl TryFrom<v1::Kubelet> for Kubelet {
+    type Error = Invalid;
+
+    fn try_from(wire: v1::Kubelet) -> Result<Self, Invalid> {
+        let mut allocatable = BTreeMap::new();
+        for resource in wire.resources {
+            let name = resource.name.clone();
+            let devices = resource.allocatable.into_iter().collect();
+            if allocatable.insert(resource.name, devices).is_some() {
+                return Err(Invalid {
+                    field: "report.kubelet.resources.name",
+                    problem: format!("{name} is named twice"),
+                });
+            }
+        }
+        Ok(Self {
+            allocatable,
+            silent: !wire.fault.is_empty(),
+        })
+    }
 }
 
 impl TryFrom<v1::Report> for Reported {
@@ -52,6 +84,7 @@ impl TryFrom<v1::Report> for Reported {
             }
         }
         Ok(Self {
+            kubelet: wire.kubelet.map(Kubelet::try_from).transpose()?,
             driver_version: wire.driver_version,
             nvml_version: wire.nvml_version,
             generation: Generation(wire.generation),

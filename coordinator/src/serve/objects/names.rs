@@ -1,0 +1,27 @@
+//! Names in Kubernetes objects.
+
+/// The scheduling gate that a pod waits behind until a slice is ready for it.
+pub(crate) const GATE: &str = "mica.dev/slice";
+/// Annotation on a released pod: the node whose slices are kept for it.
+pub(crate) const RELEASED_TO: &str = "mica.dev/released-to";
+/// Label on nodes whose GPUs Mica is to cut, with [`MANAGED_VALUE`].
+pub(crate) const MANAGED: &str = "mica.dev/partitioning";
+/// See [`MANAGED`].
+pub(crate) const MANAGED_VALUE: &str = "dynamic";
+/// Labels by which other programs cut GPUs: ClearML's Dynamic MIG Operator, nos, NVIDIA's mig-manager.
+pub(crate) const OTHER_MANAGERS: [&str; 3] = [
+    "cdmo.clear.ml/gpu-partitioning",
+    "nos.nebuly.com/gpu-partitioning",
+    "nvidia.com/mig.config",
+];
+/// Key of the taint that a node has while one of its GPUs changes MIG mode.
+pub(crate) const MODE_CHANGE_TAINT: &str = "mica.dev/mig-mode-change";
+/// What resource names of slices begin with.
+pub(crate) const SLICE_PREFIX: &str = "nvidia.com/mig-";
+/// Resource name of whole GPUs.
+pub(crate) const WHOLE_GPU: &str = "nvidia.com/gpu";
+
+/// The resource name of slices of a profile: `nvidia.com/mig-1g.5gb.me` for `1g.5gb+me`.
+pub(crate) fn resource(profile: &str) -> String {
+    format!("{SLICE_PREFIX}{}", profile.replace('+', "."))
+}

@@ -80,6 +80,8 @@ pub(crate) struct Index {
     keep: Keep,
     /// Why pods wait, by the last round.
     waiting: BTreeMap<PodName, String>,
+    /// What pods have been told of it, with their UIDs.
+    told: BTreeMap<PodName, (String, String)>,
     revision: Revision,
 }
 
@@ -137,11 +139,6 @@ impl Index {
     /// What the API server shows; `None` without Kubernetes.
     pub(crate) fn objects(&self) -> Option<&Objects> {
         self.objects.as_ref()
-    }
-
-    /// Why pods wait, by the last round: sentences for people.
-    pub(crate) fn waiting(&self) -> &BTreeMap<PodName, String> {
-        &self.waiting
     }
 
     fn changed(&mut self, inputs: bool) {

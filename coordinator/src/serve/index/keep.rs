@@ -321,7 +321,8 @@ impl Index {
         let releases = self.keep.releases.iter();
         releases
             .filter_map(|(name, release)| {
-                let pod = objects.pods().get(name)?;
+                let pod = objects.pods().get(name);
+                let pod = pod.filter(|pod| pod.gated && pod.uid == release.uid)?;
                 let shown = objects.nodes().get(&release.node)?;
                 let wanted = self.devices(&release.node);
                 let counted = pod.request.slices.keys().all(|resource| {

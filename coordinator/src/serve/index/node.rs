@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mica_model::{Generation, Layout};
+use mica_model::{Generation, Layout, MigMode};
 use mica_planner::Availability;
 use mica_proto::v1;
 use tokio::sync::watch;
@@ -148,6 +148,18 @@ impl Node {
     /// Whether what its agent has reported is of now.
     pub(crate) fn is_fresh(&self) -> bool {
         matches!(self.state(), v1::NodeState::Ready | v1::NodeState::Applying)
+    }
+
+    /// Whether a layout is under way for a GPU whose MIG mode is not on.
+    pub(crate) fn changes_mode(&self) -> bool {
+        let gpus = self
+            .gpus
+            .iter()
+            .filter(|it| it.gpu.mig_mode != MigMode::Enabled);
+        self.is_connected()
+            && gpus
+                .into_iter()
+                .any(|it| self.under_way(&it.gpu.uuid).is_some())
     }
 
     /// The layout that was published for a GPU and is not settled.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::NodeSelectorTerm;
+use k8s_openapi::api::core::v1::{NodeSelectorTerm, Taint};
 use mica_model::Pod as PodName;
+use mica_proto::v1;
 use serde_json::{Value, json};
 
-use super::Index;
+use super::{Index, Node};
 use crate::serve::objects::{
-    Objects, Pod, Scheduling,
-    names::{GATE, RELEASED_TO},
+    NodeObject, Objects, Pod, Scheduling,
+    names::{DEVICE_PLUGIN, GATE, MODE_CHANGE_TAINT, RELEASED_TO, SLICE_PREFIX, STATE, STRATEGY},
 };
 
 /// A change of an object.
@@ -21,6 +22,38 @@ pub(crate) enum Write {
         node: String,
         /// Counts by resource name.
         devices: BTreeMap<String, u32>,
+    },
+    /// Labels of a node: those to set, and with `None` those to take away.
+    Labels {
+        /// Its name.
+        node: String,
+        /// By key.
+        labels: BTreeMap<String, Option<String>>,
+    },
+    /// Whether Mica cuts the node's GPUs, as a condition in its status.
+    Condition {
+        /// Its name.
+        node: String,
+        /// Whether it does.
+        managed: bool,
+        /// Why; a sentence for people.
+        message: String,
+    },
+    /// The taint that keeps pods away while a GPU changes MIG mode.
+    Taint {
+        /// Its name.
+        node: String,
+        /// JSON patch (RFC 6902).
+        patch: Value,
+    },
+    /// Why a pod waits, as an event.
+    Tell {
+        /// Its name.
+        pod: PodName,
+        /// Its UID.
+        uid: String,
+        /// A sentence for people.
+        reason: String,
     },
     /// Release of a gated pod.
     Release {
@@ -38,6 +71,10 @@ impl Write {
     pub(crate) fn what(&self) -> &'static str {
         match self {
             Self::Devices { .. } => "devices",
+            Self::Labels { .. } => "labels",
+            Self::Condition { .. } => "condition",
+            Self::Taint { .. } => "taint",
+            Self::Tell { .. } => "event",
             Self::Release { .. } => "release",
         }
     }
@@ -46,8 +83,13 @@ impl Write {
     pub(crate) fn subject(&self) -> String {
         let what = self.what();
         match self {
-            Self::Devices { node, .. } => format!("{what} {node}"),
-            Self::Release { pod, .. } => format!("{what} {}/{}", pod.namespace, pod.name),
+            Self::Devices { node, .. }
+            | Self::Labels { node, .. }
+            | Self::Condition { node, .. }
+            | Self::Taint { node, .. } => format!("{what} {node}"),
+            Self::Release { pod, .. } | Self::Tell { pod, .. } => {
+                format!("{what} {}/{}", pod.namespace, pod.name)
+            }
         }
     }
 }
@@ -68,7 +110,98 @@ impl Index {
                     patch: release(pod, node),
                 }),
         );
+        for (name, node) in objects.nodes().iter().filter(|(_, node)| node.is_wanted()) {
+            writes.extend(self.labels(name, node));
+            writes.extend(condition(name, node));
+            writes.extend(self.taint(name, node));
+        }
+        writes.extend(self.untold(objects));
         writes
+    }
+
+    fn labels(&self, name: &str, node: &NodeObject) -> Option<Write> {
+        let state = self.nodes.get(name).map(Node::state);
+        let state = match state {
+            _ if !node.is_managed() => "refused",
+            Some(v1::NodeState::Ready) => "ready",
+            Some(v1::NodeState::Applying) => "applying",
+            Some(v1::NodeState::Starting) => "starting",
+            Some(v1::NodeState::Lost | v1::NodeState::Unspecified) | None => "lost",
+        };
+        let mut wanted = BTreeMap::from([(STATE.to_owned(), state.to_owned())]);
+        if node.is_managed() {
+            wanted.insert(DEVICE_PLUGIN.to_owned(), "false".to_owned());
+            wanted.insert(STRATEGY.to_owned(), "mixed".to_owned());
+            let counts = self.devices(name);
+            let counts = counts
+                .into_iter()
+                .filter(|(resource, count)| resource.starts_with(SLICE_PREFIX) && *count > 0);
+            wanted.extend(counts.map(|(name, count)| (format!("{name}.count"), count.to_string())));
+        }
+        // Counts are only taken away while the kubelet tells.
+        let tells = !self.devices(name).is_empty();
+        let stale = node.labels.keys().filter(|key| {
+            let count = key.starts_with(SLICE_PREFIX) && key.ends_with(".count");
+            tells && count && !wanted.contains_key(*key)
+        });
+        let mut labels: BTreeMap<_, _> = stale.map(|key| (key.clone(), None)).collect();
+        let differing = wanted
+            .into_iter()
+            .filter(|(key, value)| node.labels.get(key) != Some(value));
+        labels.extend(differing.map(|(key, value)| (key, Some(value))));
+        let node = name.to_owned();
+        (!labels.is_empty()).then_some(Write::Labels { node, labels })
+    }
+
+    fn taint(&self, name: &str, node: &NodeObject) -> Option<Write> {
+        let changes = self.nodes.get(name).is_some_and(Node::changes_mode);
+        let is_ours = |taint: &&Taint| taint.key == MODE_CHANGE_TAINT;
+        if node.taints.iter().any(|taint| is_ours(&taint)) == changes {
+            return None;
+        }
+        let mut taints: Vec<_> = node
+            .taints
+            .iter()
+            .filter(|taint| !is_ours(taint))
+            .cloned()
+            .collect();
+        if changes {
+            taints.push(Taint {
+                key: MODE_CHANGE_TAINT.to_owned(),
+                effect: "NoSchedule".to_owned(),
+                ..Taint::default()
+            });
+        }
+        Some(Write::Taint {
+            node: name.to_owned(),
+            patch: json!([
+                {"op": "test", "path": "/metadata/resourceVersion", "value": node.version},
+                {"op": "add", "path": "/spec/taints", "value": taints},
+            ]),
+        })
+    }
+
+    /// Pods that have not been told why they wait.
+    fn untold(&self, objects: &Objects) -> Vec<Write> {
+        let waiting = self.waiting.iter().filter_map(|(name, reason)| {
+            let uid = &objects.pods().get(name)?.uid;
+            let told = self.told.get(name);
+            let known = told.is_some_and(|(known, said)| known == uid && said == reason);
+            (!known).then(|| Write::Tell {
+                pod: name.clone(),
+                uid: uid.clone(),
+                reason: reason.clone(),
+            })
+        });
+        waiting.collect()
+    }
+
+    /// A pod has been told why it waits.
+    pub(crate) fn note_told(&mut self, pod: &PodName, uid: &str, reason: &str) {
+        let said = (uid.to_owned(), reason.to_owned());
+        self.told.insert(pod.clone(), said);
+        let waiting = &self.waiting;
+        self.told.retain(|name, _| waiting.contains_key(name));
     }
 
     fn device_writes(&self, objects: &Objects) -> Vec<Write> {
@@ -87,6 +220,28 @@ impl Index {
             })
             .collect()
     }
+}
+
+fn condition(name: &str, node: &NodeObject) -> Option<Write> {
+    let (managed, message) = match node.other_manager() {
+        None => (true, "Mica cuts the GPUs of this node".to_owned()),
+        Some(label) => (
+            false,
+            format!(
+                "the label {label} gives the GPUs of this node to another program; when that is off, take the label away"
+            ),
+        ),
+    };
+    let known = node.condition.as_ref();
+    let status = if managed { "True" } else { "False" };
+    if known.is_some_and(|(was, said)| was == status && *said == message) {
+        return None;
+    }
+    Some(Write::Condition {
+        node: name.to_owned(),
+        managed,
+        message,
+    })
 }
 
 /// The patch that releases a pod: it fails when the pod is not as it was seen, so that no two coordinators release one pod, and none a pod that

@@ -6,10 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -20,7 +22,7 @@ use crate::serve::{
     cluster::Cluster,
     index::{Index, Write},
     metrics::Metrics,
-    objects::{NodeObject, Pod as PodState},
+    objects::{NodeObject, Pod as PodState, names::CONDITION},
 };
 
 /// First pause after a write that failed; doubles with each that follows.
@@ -28,9 +30,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Reasons to wait change with every plan while a cluster is busy; nobody reads them as fast.
+const BETWEEN_EVENTS: Duration = Duration::from_secs(5);
+/// An event's text is at most so long.
+const LONGEST_NOTE: usize = 1000;
+
 /// Writes for ever.
 pub(crate) async fn write(client: Client, cluster: Arc<Cluster>, metrics: Arc<Metrics>) {
+    let reporter = Reporter {
+        controller: "mica-coordinator".to_owned(),
+        instance: None,
+    };
     let mut writer = Writer {
+        recorder: Recorder::new(client.clone(), reporter),
         client,
         cluster,
         metrics,
@@ -60,6 +72,7 @@ async fn sleep_until(instant: Option<Instant>) {
 
 struct Writer {
     client: Client,
+    recorder: Recorder,
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     /// Of what failed, by [`Write::subject`].
@@ -99,6 +112,14 @@ impl Writer {
         let writing = async {
             match write {
                 Write::Devices { node, devices } => self.devices(node, devices).await,
+                Write::Labels { node, labels } => self.labels(node, labels).await,
+                Write::Condition {
+                    node,
+                    managed,
+                    message,
+                } => self.condition(node, *managed, message).await,
+                Write::Taint { node, patch } => self.taint(node, patch).await,
+                Write::Tell { pod, uid, reason } => self.tell(pod, uid, reason).await,
                 Write::Release { pod, node, patch } => self.release(pod, node, patch).await,
             }
         };
@@ -109,6 +130,10 @@ impl Writer {
         self.metrics.write(write.what(), result.is_ok());
         let Err(error) = result else {
             self.pauses.remove(&subject);
+            if matches!(write, Write::Tell { .. }) {
+                let until = Instant::now() + BETWEEN_EVENTS;
+                self.pauses.insert(subject, Pause { until, failures: 0 });
+            }
             return;
         };
         warn!(subject, error, "a write failed and is tried again");
@@ -137,6 +162,75 @@ impl Writer {
             .await?;
         info!(node, ?devices, "the scheduler knows the devices");
         self.seen_node(&patched);
+        Ok(())
+    }
+
+    async fn labels(
+        &self,
+        node: &str,
+        labels: &BTreeMap<String, Option<String>>,
+    ) -> kube::Result<()> {
+        let patch = json!({"metadata": {"labels": labels}});
+        let api: Api<Node> = Api::all(self.client.clone());
+        let params = PatchParams::default();
+        let patched = api.patch(node, &params, &Patch::Merge(patch)).await?;
+        self.seen_node(&patched);
+        Ok(())
+    }
+
+    async fn condition(&self, node: &str, managed: bool, message: &str) -> kube::Result<()> {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (status, reason) = if managed {
+            ("True", "Managed")
+        } else {
+            ("False", "ManagedByOther")
+        };
+        let condition = json!({
+            "type": CONDITION,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        });
+        let patch = json!({"status": {"conditions": [condition]}});
+        let api: Api<Node> = Api::all(self.client.clone());
+        let params = PatchParams::default();
+        let patched = api
+            .patch_status(node, &params, &Patch::Strategic(patch))
+            .await?;
+        self.seen_node(&patched);
+        Ok(())
+    }
+
+    async fn taint(&self, node: &str, patch: &Value) -> kube::Result<()> {
+        let patch = serde_json::from_value(patch.clone()).map_err(kube::Error::SerdeError)?;
+        let api: Api<Node> = Api::all(self.client.clone());
+        let params = PatchParams::default();
+        let patched = api.patch(node, &params, &Patch::<()>::Json(patch)).await?;
+        self.seen_node(&patched);
+        Ok(())
+    }
+
+    async fn tell(&self, pod: &mica_model::Pod, uid: &str, reason: &str) -> kube::Result<()> {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "WaitsForSlice".to_owned(),
+            note: Some(reason.chars().take(LONGEST_NOTE).collect()),
+            action: "Plan".to_owned(),
+            secondary: None,
+        };
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(pod.namespace.clone()),
+            name: Some(pod.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.recorder.publish(&event, &reference).await?;
+        self.cluster
+            .update(|index| index.note_told(pod, uid, reason));
         Ok(())
     }
 

@@ -16,6 +16,14 @@ pub(crate) const OTHER_MANAGERS: [&str; 3] = [
 ];
 /// Key of the taint that a node has while one of its GPUs changes MIG mode.
 pub(crate) const MODE_CHANGE_TAINT: &str = "mica.dev/mig-mode-change";
+/// Label on nodes: how the coordinator sees them.
+pub(crate) const STATE: &str = "mica.dev/state";
+/// Condition on nodes: whether Mica cuts their GPUs.
+pub(crate) const CONDITION: &str = "MicaManaged";
+/// Label that keeps NVIDIA's own device plugin off a node, with `false`.
+pub(crate) const DEVICE_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
+/// Label of GPU Feature Discovery: how slices are offered.
+pub(crate) const STRATEGY: &str = "nvidia.com/mig.strategy";
 /// What resource names of slices begin with.
 pub(crate) const SLICE_PREFIX: &str = "nvidia.com/mig-";
 /// Resource name of whole GPUs.

@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::names::{MANAGED, MANAGED_VALUE, OTHER_MANAGERS, SLICE_PREFIX, WHOLE_GPU};
+use super::names::{CONDITION, MANAGED, MANAGED_VALUE, OTHER_MANAGERS, SLICE_PREFIX, WHOLE_GPU};
 use super::quantity;
 
 /// What of a node matters.
@@ -21,6 +21,8 @@ pub(crate) struct NodeObject {
     pub(crate) pods: u64,
     /// How many devices the scheduler may give away, by resource name: slices and whole GPUs.
     pub(crate) devices: BTreeMap<String, u32>,
+    /// What the node says of Mica: status and message of the condition.
+    pub(crate) condition: Option<(String, String)>,
 }
 
 impl NodeObject {
@@ -55,6 +57,7 @@ impl NodeObject {
             memory_bytes: amount("memory", quantity::whole),
             pods: amount("pods", quantity::whole),
             devices: devices.collect(),
+            condition: condition(object),
         };
         Some((meta.name.clone()?, node))
     }
@@ -90,4 +93,11 @@ impl NodeObject {
                 ..other.clone()
             }
     }
+}
+
+fn condition(object: &k8s::Node) -> Option<(String, String)> {
+    let conditions = object.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|it| it.type_ == CONDITION)?;
+    let message = condition.message.clone().unwrap_or_default();
+    Some((condition.status.clone(), message))
 }

@@ -225,7 +225,11 @@ impl Thread {
                         ..read
                     };
                 });
-                self.quiet = if news { 0 } else { self.quiet.saturating_add(1) };
+                self.quiet = if news {
+                    0
+                } else {
+                    self.quiet.saturating_add(1)
+                };
                 self.settle();
                 self.tend();
                 self.listen();

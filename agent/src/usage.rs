@@ -17,10 +17,12 @@ use tracing::{info, warn};
 
 use crate::kubelet::Holdings;
 
+mod anew;
 mod in_use;
 mod offers;
 mod reservations;
 
+use anew::Anew;
 pub use in_use::InUse;
 pub use offers::Offers;
 pub use reservations::Reservations;
@@ -47,6 +49,8 @@ pub struct Sources {
 /// What was last heard.
 struct Heard {
     kubelet: Word<Holdings>,
+    /// What was held when the kubelet began anew.
+    anew: Anew,
     coordinator: Word<Reservations>,
 }
 
@@ -117,6 +121,7 @@ impl Sources {
         let unasked = lister.is_some().then_some("it was not asked yet");
         let heard = Heard {
             kubelet: Word::new(unasked),
+            anew: Anew::default(),
             coordinator: Word::new(unsaid),
         };
         Self {
@@ -170,6 +175,7 @@ impl Sources {
         let Heard {
             kubelet,
             coordinator,
+            anew: _,
         } = &*self.heard();
         let stale = || Silence {
             source: Source::Kubelet,
@@ -201,7 +207,18 @@ impl Sources {
 
     /// Notes what the kubelet answered to a question of `asked`.
     pub fn kubelet_said(&self, asked: Instant, answer: Result<Holdings, String>) {
-        self.heard().kubelet.hear(Source::Kubelet, asked, answer);
+        let Heard { kubelet, anew, .. } = &mut *self.heard();
+        if answer.is_err() {
+            anew.begins(asked, &kubelet.told);
+        }
+        let answer = answer.map(|told| anew.complete(asked, told));
+        kubelet.hear(Source::Kubelet, asked, answer);
+    }
+
+    /// Notes that the kubelet began anew: it does not know at once who holds what.
+    pub fn kubelet_began(&self) {
+        let Heard { kubelet, anew, .. } = &mut *self.heard();
+        anew.begins(Instant::now(), &kubelet.told);
     }
 
     /// Notes which slices the coordinator keeps. What makes no sense leaves those of before in force, and counts as silence.

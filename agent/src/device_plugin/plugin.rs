@@ -77,6 +77,7 @@ impl Offering {
         let mut inventory = self.common.inventory.clone();
         let ledger: Arc<Ledger> = Arc::clone(&self.common.ledger);
         let mut taken = ledger.taken();
+        let mut starts = self.common.starts.clone();
         loop {
             let seen = inventory.borrow_and_update().clone();
             let all_offered = self.refresh(&seen, &mut taken);
@@ -88,6 +89,7 @@ impl Offering {
                 changed = taken.changed() => if changed.is_err() {
                     return;
                 },
+                Ok(()) = starts.changed() => self.common.sources.kubelet_began(),
                 () = sleep_until(again), if !all_offered => {}
             }
         }

@@ -220,7 +220,7 @@ impl Watching {
         let healthy: BTreeSet<_> = healthy.map(|device| device.id.clone()).collect();
         self.ledger.sent(&self.name, self.stream, healthy);
         ListAndWatchResponse {
-            devices: devices.iter().filter_map(wire).collect(),
+            devices: devices.iter().map(wire).collect(),
         }
     }
 }
@@ -231,20 +231,20 @@ impl Drop for Watching {
     }
 }
 
-/// `None` of what was taken back.
-fn wire(device: &Device) -> Option<deviceplugin::Device> {
+/// What was taken back stays in the list, unhealthy, until it is gone: no pod is given it, and a kubelet that had decided before it heard finds
+/// it still. One that does not (1.36.3: `allocateContainerResources` in `devicemanager/manager.go`) dies of it.
+fn wire(device: &Device) -> deviceplugin::Device {
     let health = match device.state {
         State::Healthy => "Healthy",
-        State::Unhealthy => "Unhealthy",
-        State::Taken => return None,
+        State::Unhealthy | State::Taken => "Unhealthy",
     };
-    Some(deviceplugin::Device {
+    deviceplugin::Device {
         id: device.id.clone(),
         health: health.to_owned(),
         topology: device.numa.map(|id| TopologyInfo {
             nodes: vec![NumaNode { id }],
         }),
-    })
+    }
 }
 
 #[tonic::async_trait]

@@ -15,6 +15,8 @@ pub struct Holdings {
     by_device: BTreeMap<String, Vec<Container>>,
     /// Containers that hold something of a GPU that cannot be told, so that it may be anything.
     unplaced: Vec<Silence>,
+    /// Whether the answer names any pod, with devices or without.
+    names_pods: bool,
 }
 
 impl Holdings {
@@ -28,6 +30,22 @@ impl Holdings {
     #[must_use]
     pub fn unplaced(&self) -> &[Silence] {
         &self.unplaced
+    }
+
+    /// Whether the answer names any pod, with devices or without. A kubelet that begins anew knows none at first.
+    #[must_use]
+    pub fn names_pods(&self) -> bool {
+        self.names_pods
+    }
+
+    /// With the devices that were held before and that nobody holds by this answer.
+    #[must_use]
+    pub fn or_as_before(mut self, before: &Self) -> Self {
+        for (device, containers) in &before.by_device {
+            let holders = self.by_device.entry(device.clone());
+            holders.or_insert_with(|| containers.clone());
+        }
+        self
     }
 
     /// Adds that a container holds a device.
@@ -70,7 +88,10 @@ fn is_gpu(resource: &str) -> bool {
 
 impl From<ListPodResourcesResponse> for Holdings {
     fn from(answer: ListPodResourcesResponse) -> Self {
-        let mut holdings = Self::default();
+        let mut holdings = Self {
+            names_pods: !answer.pod_resources.is_empty(),
+            ..Self::default()
+        };
         for PodResources {
             name,
             namespace,

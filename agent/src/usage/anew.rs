@@ -1,0 +1,91 @@
+//! A kubelet that began anew: pods come into its answers one by one, as it hears of them from the API server.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::kubelet::Holdings;
+
+/// How long what was held before stays held though the new kubelet does not name it, at least: it admits again what runs within a second
+/// or two of reaching the API server.
+const SETTLES: Duration = Duration::from_secs(15);
+
+/// What was held when the kubelet began anew, as long as its answers may not be complete: for some time, and until it names any pod. Pure:
+/// the time is given.
+#[derive(Debug, Default)]
+pub(super) struct Anew(Option<(Instant, Arc<Holdings>)>);
+
+impl Anew {
+    /// The kubelet has begun anew, or cannot be reached, which may come to that. `told` is what was held.
+    pub(super) fn begins(&mut self, now: Instant, told: &Arc<Holdings>) {
+        self.0 = Some((now, Arc::clone(told)));
+    }
+
+    /// An answer to a question of `asked`, with what it may lack.
+    pub(super) fn complete(&mut self, asked: Instant, answer: Holdings) -> Holdings {
+        let Some((since, before)) = &self.0 else {
+            return answer;
+        };
+        if answer.names_pods() && asked >= *since + SETTLES {
+            self.0 = None;
+            return answer;
+        }
+        answer.or_as_before(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mica_model::{Container, Pod};
+    use mica_proto::podresources::{ListPodResourcesResponse, PodResources};
+
+    use super::*;
+
+    /// An answer that names a pod without devices, or none.
+    fn answer(names_a_pod: bool) -> Holdings {
+        let pod = PodResources {
+            name: "agent".to_owned(),
+            namespace: "mica".to_owned(),
+            containers: Vec::new(),
+        };
+        let pod_resources = Vec::from_iter(names_a_pod.then_some(pod));
+        ListPodResourcesResponse { pod_resources }.into()
+    }
+
+    fn container(pod: &str) -> Container {
+        Container {
+            pod: Pod {
+                namespace: "acme".to_owned(),
+                name: pod.to_owned(),
+            },
+            name: "main".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_held_stays_held_until_the_new_kubelet_knows_its_pods() {
+        let began = Instant::now();
+        let mut before = answer(true);
+        before.add("MIG-1", container("train"));
+        before.add("MIG-2", container("infer"));
+        let mut anew = Anew::default();
+        assert_eq!(anew.complete(began, before.clone()), before);
+        anew.begins(began, &Arc::new(before));
+        let holders = |anew: &mut Anew, after: Duration, answer: Holdings| {
+            let told = anew.complete(began + after, answer);
+            ["MIG-1", "MIG-2"].map(|uuid| told.of(uuid).first().map(|it| it.pod.name.clone()))
+        };
+        let as_before = [Some("train".to_owned()), Some("infer".to_owned())];
+        assert_eq!(holders(&mut anew, Duration::ZERO, answer(false)), as_before);
+        // One device has been given to another pod since.
+        let mut partly = answer(true);
+        partly.add("MIG-2", container("next"));
+        let partly = holders(&mut anew, SETTLES / 2, partly);
+        assert_eq!(partly, [Some("train".to_owned()), Some("next".to_owned())]);
+        // A node has pods, so this kubelet has not heard of them yet.
+        assert_eq!(holders(&mut anew, SETTLES * 9, answer(false)), as_before);
+        assert_eq!(holders(&mut anew, SETTLES, answer(true)), [None, None]);
+        assert_eq!(holders(&mut anew, SETTLES, answer(false)), [None, None]);
+    }
+}

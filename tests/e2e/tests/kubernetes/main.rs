@@ -7,7 +7,5 @@ mod api;
 mod chart;
 mod clearml;
 mod identity;
-mod kill;
-mod random;
 mod slices;
 mod tenant;

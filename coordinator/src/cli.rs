@@ -71,7 +71,7 @@ fn long_help() -> String {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the coordinator
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Show nodes, GPUs, slices or queues
     Get(Get),
     /// Show what the coordinator would change now, and why; changes nothing
@@ -134,7 +134,7 @@ impl Cli {
         let runtime = runtime.enable_all().build().map_err(Fail::Runtime)?;
         runtime.block_on(async {
             match command {
-                Command::Serve(args) => serve::run(args).await.map_err(Fail::Serve),
+                Command::Serve(args) => serve::run(*args).await.map_err(Fail::Serve),
                 Command::Get(get) => get.run(&connection).await,
                 Command::Plan { output } => plan::plan(&connection, output.format).await,
                 Command::Explain { subject } => say::explain(&connection, subject).await,

@@ -184,6 +184,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Runs the coordinator until `shutdown` is ready.
+#[expect(clippy::too_many_lines, reason = "the wiring, read from top to bottom")]
 pub async fn run_until(
     args: Args,
     shutdown: impl Future<Output = ()> + Send,

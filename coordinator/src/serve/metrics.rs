@@ -72,6 +72,7 @@ struct Gauges {
 }
 
 impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "a list of all counters")]
     pub(crate) fn new() -> prometheus::Result<Self> {
         let registry = Registry::new_custom(Some("mica_coordinator".to_owned()), None)?;
         let counters = |name, help, labels: &[&str]| {

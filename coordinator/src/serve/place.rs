@@ -122,6 +122,7 @@ struct Step<'a, R, P> {
     placement: Placement,
 }
 
+type Found = Vec<(GpuId, Slice)>;
 type Waiting<'a> = Vec<(&'a PodName, &'a Pod)>;
 
 impl<R: Fn(&GpuId, Slice) -> bool, P: Planning> Step<'_, R, P> {
@@ -367,7 +368,7 @@ impl<R: Fn(&GpuId, Slice) -> bool, P: Planning> Step<'_, R, P> {
 
     /// Gives the pod its slices on one of these nodes, ready ones first; whether there were enough.
     fn settle(&mut self, name: &PodName, pod: &Pod, nodes: &BTreeSet<String>) -> bool {
-        let mut best: Option<(bool, &str, Vec<(GpuId, Slice)>)> = None;
+        let mut best: Option<(bool, &str, Found)> = None;
         for node in nodes {
             if !self
                 .rooms

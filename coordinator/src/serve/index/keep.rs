@@ -11,7 +11,7 @@ use mica_proto::v1;
 use super::{Index, Node, NodeGpu};
 use crate::serve::{
     objects::{
-        Objects, Pod,
+        NodeObject, Objects, Pod,
         names::{WHOLE_GPU, resource},
     },
     place::Placed,
@@ -132,7 +132,7 @@ impl Index {
         let managed = objects
             .nodes()
             .get(node)
-            .is_some_and(|node| node.is_managed());
+            .is_some_and(NodeObject::is_managed);
         let whole = gpu.gpu.mig_mode != MigMode::Enabled && self.keep.whole_gpus.contains(node);
         managed && !whole
     }
@@ -237,7 +237,7 @@ impl Index {
             .objects
             .as_ref()
             .and_then(|it| it.pods().get(&placed.pod));
-        let Some(uid) = pod.map(|pod| pod.uid.clone()) else {
+        let Some(pod_uid) = pod.map(|pod| pod.uid.clone()) else {
             return false;
         };
         for (id, slice) in &placed.slices {
@@ -248,7 +248,7 @@ impl Index {
             kept.insert((uuid, *slice), placed.pod.clone());
         }
         let release = Release {
-            uid,
+            uid: pod_uid,
             node: placed.node.clone(),
             asked: false,
         };

@@ -139,12 +139,14 @@ impl Index {
             wanted.extend(counts.map(|(name, count)| (format!("{name}.count"), count.to_string())));
         }
         // Counts are only taken away while the kubelet tells.
-        let tells = !self.devices(name).is_empty();
-        let stale = node.labels.keys().filter(|key| {
-            let count = key.starts_with(SLICE_PREFIX) && key.ends_with(".count");
-            tells && count && !wanted.contains_key(*key)
+        let is_told = !self.devices(name).is_empty();
+        let gone = node.labels.keys().filter(|key| {
+            let slice = key.strip_prefix(SLICE_PREFIX);
+            is_told
+                && slice.is_some_and(|key| key.strip_suffix(".count").is_some())
+                && !wanted.contains_key(*key)
         });
-        let mut labels: BTreeMap<_, _> = stale.map(|key| (key.clone(), None)).collect();
+        let mut labels: BTreeMap<_, _> = gone.map(|key| (key.clone(), None)).collect();
         let differing = wanted
             .into_iter()
             .filter(|(key, value)| node.labels.get(key) != Some(value));
@@ -258,8 +260,8 @@ fn release(pod: &Pod, node: &str) -> Value {
         patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
     let annotation = RELEASED_TO.replace('/', "~1");
-    let path = format!("/metadata/annotations/{annotation}");
-    patch.push(json!({"op": "add", "path": path, "value": node}));
+    let place = format!("/metadata/annotations/{annotation}");
+    patch.push(json!({"op": "add", "path": place, "value": node}));
     patch.push(json!({"op": "remove", "path": "/spec/schedulingGates"}));
     Value::Array(patch)
 }

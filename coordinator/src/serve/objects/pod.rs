@@ -9,6 +9,10 @@ use super::quantity;
 
 /// What of a pod matters: where it runs or may run, and what it asks for.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what the API shows of a pod, each by itself"
+)]
 pub(crate) struct Pod {
     /// Tells it from an earlier pod of the same name.
     pub(crate) uid: String,

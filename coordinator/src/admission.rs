@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 pub const PATH: &str = "/admission";
 
 /// The webhook's server, to be served with TLS: the API server speaks nothing else.
-#[must_use]
 pub fn router() -> Router {
     Router::new().route(
         PATH,
@@ -26,17 +25,16 @@ pub fn router() -> Router {
 /// without a pod in it is refused in words, since an empty answer would let the pod pass without its gate.
 fn answer(review: &Value) -> Value {
     let uid = review.pointer("/request/uid").cloned().unwrap_or_default();
-    let response = match review.pointer("/request/object") {
-        Some(pod @ Value::Object(_)) => match mutate::patch(pod) {
-            patch if patch.is_empty() => json!({"uid": uid, "allowed": true}),
-            patch => {
-                let patch = BASE64_STANDARD.encode(Value::Array(patch).to_string());
-                json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch})
-            }
-        },
-        _ => {
+    let pod = review.pointer("/request/object");
+    let response = match pod.filter(|pod| pod.is_object()).map(mutate::patch) {
+        None => {
             let message = "the admission review holds no pod (request.object); the webhook mica-slice-gate is for the creation of pods alone";
             json!({"uid": uid, "allowed": false, "status": {"code": 400, "message": message}})
+        }
+        Some(patch) if patch.is_empty() => json!({"uid": uid, "allowed": true}),
+        Some(patch) => {
+            let patch = BASE64_STANDARD.encode(Value::Array(patch).to_string());
+            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch})
         }
     };
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})

@@ -43,7 +43,7 @@ fn asks(pod: &Value) -> bool {
 }
 
 fn strip(pod: &Value, kind: &str) -> Vec<Value> {
-    let mut patch = Vec::new();
+    let mut steps = Vec::new();
     for (index, container) in list(pod, kind).iter().enumerate() {
         // By now Kubernetes has copied the limits to the requests.
         for place in ["limits", "requests"] {
@@ -55,11 +55,11 @@ fn strip(pod: &Value, kind: &str) -> Vec<Value> {
                 let mut kept = amounts.clone();
                 kept.retain(|name, _| !pseudo(name));
                 let path = format!("/spec/{kind}/{index}/resources/{place}");
-                patch.push(json!({"op": "replace", "path": path, "value": kept}));
+                steps.push(json!({"op": "replace", "path": path, "value": kept}));
             }
         }
     }
-    patch
+    steps
 }
 
 fn add_gate(pod: &Value) -> Option<Value> {
@@ -81,8 +81,8 @@ mod tests {
     /// The table that a real API server is judged by, with the policy in the webhook's place.
     const CASES: &str = include_str!("../../../tests/e2e/tests/kubernetes/admission.json");
 
-    fn apply(pod: &mut Value, patch: &[Value]) {
-        for step in patch {
+    fn apply(pod: &mut Value, steps: &[Value]) {
+        for step in steps {
             let path = step["path"].as_str().unwrap();
             let value = step["value"].clone();
             if let Some(list) = path.strip_suffix("/-") {

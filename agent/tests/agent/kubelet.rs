@@ -282,11 +282,12 @@ impl Kubelet {
         }
     }
 
-    /// Ids of the devices of the list that was last received although it is not minded yet.
+    /// Ids of the devices that pods may get by the list that was last received, although it is not minded yet.
     pub(crate) fn unminded(&self, name: &str) -> Option<Vec<String>> {
         let state = self.state();
-        let devices = state.plugins.get(name)?.waiting.as_ref()?;
-        Some(devices.iter().map(|device| device.id.clone()).collect())
+        let devices = state.plugins.get(name)?.waiting.as_ref()?.iter();
+        let healthy = devices.filter(|device| device.health == "Healthy");
+        Some(healthy.map(|device| device.id.clone()).collect())
     }
 
     /// Does not say any more which devices it gives to pods.

@@ -217,8 +217,11 @@ pub async fn run_until(
     let mut tls = listen::read_tls(&tls).await?;
     let mut work = JoinSet::new();
     let mut kubernetes = match (standalone, pod_namespace, pod_name) {
+        (true, _, _) => None,
         (false, Some(namespace), Some(pod)) => Some(Kubernetes::connect(&namespace, &pod).await?),
-        _ => None,
+        (false, _, _) => anyhow::bail!(
+            "on Kubernetes --pod-name and --pod-namespace say which pod this is; elsewhere add --standalone"
+        ),
     };
     if let (Some(kubernetes), None) = (&kubernetes, &tls) {
         tls = Some(kubernetes.tls(&mut work).await?);

@@ -112,11 +112,11 @@ async fn files_and_addresses_that_are_of_no_use() {
 }
 
 #[tokio::test]
-async fn only_standalone_exists() {
+async fn on_kubernetes_it_has_to_know_its_pod() {
     let directory = TempDir::new().unwrap();
     let config = write_config(directory.path(), "http://127.0.0.1:1", &keys());
     let mut args = args(&[], &config);
     args.standalone = false;
     let error = run_until(args, std::future::pending()).await.unwrap_err();
-    assert!(error.to_string().contains("--standalone"));
+    assert!(error.to_string().contains("--pod-name"), "{error}");
 }

@@ -208,14 +208,11 @@ impl Sources {
     /// Notes what the kubelet answered to a question of `asked`.
     pub fn kubelet_said(&self, asked: Instant, answer: Result<Holdings, String>) {
         let Heard { kubelet, anew, .. } = &mut *self.heard();
-        if answer.is_err() {
-            anew.begins(asked, &kubelet.told);
-        }
         let answer = answer.map(|told| anew.complete(asked, told));
         kubelet.hear(Source::Kubelet, asked, answer);
     }
 
-    /// Notes that the kubelet began anew: it does not know at once who holds what.
+    /// Notes that the kubelet has ended or begun anew: it does not know at once who holds what.
     pub fn kubelet_began(&self) {
         let Heard { kubelet, anew, .. } = &mut *self.heard();
         anew.begins(Instant::now(), &kubelet.told);

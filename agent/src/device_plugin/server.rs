@@ -208,6 +208,7 @@ fn options() -> DevicePluginOptions {
 /// Says when the kubelet stops to watch.
 struct Watching {
     ledger: Arc<Ledger>,
+    sources: Sources,
     name: String,
     stream: u64,
 }
@@ -227,6 +228,8 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
+        // Before its socket comes anew: by then it may already have answered that it knows of no pods.
+        self.sources.kubelet_began();
         self.ledger.ended(&self.name, self.stream);
     }
 }
@@ -267,6 +270,7 @@ impl DevicePlugin for Resource {
         let watching = Watching {
             stream: ledger.opened(&self.name),
             ledger,
+            sources: self.common.sources.clone(),
             name: self.name.clone(),
         };
         let lists = WatchStream::new(self.list.clone());

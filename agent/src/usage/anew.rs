@@ -17,7 +17,7 @@ const SETTLES: Duration = Duration::from_secs(15);
 pub(super) struct Anew(Option<(Instant, Arc<Holdings>)>);
 
 impl Anew {
-    /// The kubelet has begun anew, or cannot be reached, which may come to that. `told` is what was held.
+    /// The kubelet has ended or begun anew. `told` is what was held.
     pub(super) fn begins(&mut self, now: Instant, told: &Arc<Holdings>) {
         self.0 = Some((now, Arc::clone(told)));
     }

@@ -17,7 +17,7 @@ pub(super) enum State {
     Healthy,
     /// It stays in the list, and nobody gets it.
     Unhealthy,
-    /// It was taken back and is not in the list. A kubelet that had decided before it heard still gets it.
+    /// It was taken back; to the kubelet it is unhealthy. One that had decided before it heard still gets it.
     Taken,
 }
 

@@ -16,7 +16,10 @@ use tokio::{
     sync::watch,
     time::{sleep_until, timeout},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Response, Status,
+    transport::{Channel, Endpoint},
+};
 
 use super::{Allocatable, Holdings};
 use crate::{
@@ -71,18 +74,13 @@ impl Client {
     pub async fn allocatable(&self) -> Result<Allocatable, String> {
         let mut kubelet = self.kubelet.clone();
         let question = AllocatableResourcesRequest {};
-        match timeout(DEADLINE, kubelet.get_allocatable_resources(question)).await {
-            Ok(Ok(answer)) => {
-                let mut allocatable = Allocatable::default();
-                for devices in answer.into_inner().devices {
-                    let of_name = allocatable.entry(devices.resource_name).or_default();
-                    of_name.extend(devices.device_ids);
-                }
-                Ok(allocatable)
-            }
-            Ok(Err(status)) => Err(words(&status)),
-            Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        let answer = answer(kubelet.get_allocatable_resources(question)).await?;
+        let mut allocatable = Allocatable::default();
+        for devices in answer.devices {
+            let of_name = allocatable.entry(devices.resource_name).or_default();
+            of_name.extend(devices.device_ids);
         }
+        Ok(allocatable)
     }
 
     /// Waits for something on the client's own thread. `None` when that has ended. Must not be called from async code.
@@ -118,15 +116,21 @@ impl Client {
 }
 
 async fn ask(mut kubelet: PodResourcesListerClient<Channel>) -> Result<Holdings, String> {
-    match timeout(DEADLINE, kubelet.list(ListPodResourcesRequest {})).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner().into()),
+    let answer = answer(kubelet.list(ListPodResourcesRequest {})).await?;
+    Ok(answer.into())
+}
+
+/// The answer to a call, or in words why there is none.
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
+    match timeout(DEADLINE, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(words(&status)),
         Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
     }
 }
 
 /// The innermost cause is the one that says something: "No such file or directory", not "transport error".
-fn words(status: &tonic::Status) -> String {
+fn words(status: &Status) -> String {
     let mut innermost: &dyn std::error::Error = status;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -13,7 +13,6 @@ mod holder;
 mod layout;
 mod placement;
 mod profile;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod usage;
 

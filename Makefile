@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; the rest is for people who change Mica.
 CARGO ?= cargo
-.PHONY: help demo test soak cluster lint fmt bench bench-agent bench-driver clean
+.PHONY: help demo test soak cluster lint fmt bench bench-agent bench-coordinator bench-driver clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ fmt: ## Format the source
 
 bench: ## Time the planner on clusters of many sizes, release build (BENCH_ARGS=FOLDER times instance files)
 	$(CARGO) run --release --locked -p mica-planner --example bench -- $(BENCH_ARGS)
+
+bench-coordinator: ## Memory and time of the coordinator with 1,000 nodes and 10,000 pods, release build
+	$(CARGO) test --release --locked -p mica-coordinator --lib -- --ignored --nocapture a_thousand_nodes
 
 bench-driver: ## Time calls of the simulated driver while another process changes the node, release build
 	$(CARGO) build --release --locked -p nvml-sim --lib

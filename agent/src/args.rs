@@ -100,7 +100,7 @@ pub struct RunArgs {
     /// Speak to the coordinator without TLS although it is not on this machine
     #[arg(long, env = "MICA_AGENT_INSECURE")]
     pub insecure: bool,
-    /// Certificates (PEM) of the authorities that may vouch for the coordinator; needed with https
+    /// Certificates (PEM) of the authorities that may vouch for the coordinator; needed with https. Read anew for each connection
     #[arg(long, env = "MICA_AGENT_TLS_CA", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
     /// Certificate (PEM) by which this agent identifies itself

@@ -8,8 +8,8 @@
 //!                 └─► what the kubelet knows ◄────────GetAllocatableResources────┘
 //! ```
 //!
-//! - Each resource name has a socket and a registration of its own, made when the first device of it stands, and kept as long as the agent
-//!   runs: an empty list says that there is none now, and the name keeps its meaning.
+//! - Each resource name has a socket and a registration of its own, for every profile of the node's GPUs and as long as the agent runs: an empty
+//!   list says that there is none now.
 //! - [`Ledger`] knows what was sent, what the kubelet has understood of it, and what was taken back: nothing that a pod may still get goes.
 //! - What a device is to a container is in `answer`, pure; which device a pod is to get is in `prefer`, pure.
 

@@ -15,7 +15,7 @@ mod client;
 mod holdings;
 
 pub use client::Client;
-pub use holdings::Holdings;
+pub use holdings::{Beginning, Holdings};
 
 /// UUIDs of the devices that the kubelet gives to containers, by resource name.
 pub type Allocatable = BTreeMap<String, BTreeSet<String>>;

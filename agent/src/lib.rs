@@ -21,8 +21,9 @@
 //!   [`placements`] finds where slices stand of which it says only how many.
 //! - [`mig_mode`] and [`health`] say where a GPU stands between modes and between sick and well; [`holders`] who holds it; [`reset`](mod@reset)
 //!   and [`sentinel`] are what helps.
-//! - [`uplink`] is the stream to the coordinator, [`token`] what the agent shows there; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
+//! - [`uplink`] is the stream to the coordinator, [`address`] where that is, [`token`] what the agent shows there; [`http`] and [`metrics`] are for Prometheus and probes; [`inspect`](mod@inspect) is for people.
 
+pub mod address;
 pub mod args;
 pub mod device_plugin;
 pub mod driver;

@@ -1,16 +1,16 @@
 //! `mica-agent run`: puts the parts together and keeps them going until a signal comes.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tracing::info;
 
 use crate::{
+    address::Address,
     args::{RunArgs, StateArgs},
     driver,
     generation::Newest,
@@ -26,20 +26,15 @@ mod kubelet;
 
 use kubelet::Kubelet;
 
-/// A dead peer is found within the sum of the two.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
-
-/// How a certificate begins in PEM form.
-const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
 /// Serves the node until SIGTERM or SIGINT.
 pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let endpoint = endpoint(&args).await?;
+    let coordinator = Address::of(&args);
+    // What is wrong with its files is said now, not at the first connection.
+    coordinator.endpoint().await?;
     let RunArgs {
         node,
-        coordinator,
         nvml,
         kubelet,
         device_plugin,
@@ -52,7 +47,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
         ..
     } = *args;
     let kubelet = Kubelet::open(kubelet, device_plugin, &care.proc.proc)?;
-    info!(version = env!("CARGO_PKG_VERSION"), node, %coordinator, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.client.is_some(), device_plugin = kubelet.plugin.is_some(), "mica-agent begins");
+    info!(version = env!("CARGO_PKG_VERSION"), node, coordinator = %coordinator.uri, nvml_library = %nvml.nvml_library.display(), state_dir = %state_dir.display(), kubelet = kubelet.client.is_some(), device_plugin = kubelet.plugin.is_some(), "mica-agent begins");
     let metrics = Arc::new(Metrics::new(&node)?);
     let listener = listen(address).await?;
     let (sources, known) = (kubelet.sources(), kubelet.known());
@@ -68,7 +63,7 @@ pub async fn run(args: Box<RunArgs>) -> anyhow::Result<()> {
     // Beside the others to the end: the GPUs that are worked on still may have devices taken back.
     let mut offering = kubelet.begin(thread.orders().inventory(), &sources);
     let uplink = Uplink {
-        endpoint,
+        coordinator,
         token: token_file.map(TokenFile::new),
         kubelet: known,
         node,
@@ -123,40 +118,4 @@ pub(crate) fn boot(file: &Path) -> anyhow::Result<String> {
         )
     })?;
     Ok(text.trim().to_owned())
-}
-
-/// Where the coordinator is and how to speak to it.
-async fn endpoint(args: &RunArgs) -> anyhow::Result<Endpoint> {
-    let endpoint = Endpoint::from(args.coordinator.clone())
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
-        .keep_alive_while_idle(true);
-    let Some(authorities) = &args.tls_ca else {
-        return Ok(endpoint);
-    };
-    let pem = read(authorities).await?;
-    // A file without certificates would be taken, and then trust nobody.
-    anyhow::ensure!(
-        pem.windows(PEM_CERTIFICATE.len())
-            .any(|window| window == PEM_CERTIFICATE),
-        "--tls-ca {} holds no certificate in PEM form",
-        authorities.display()
-    );
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        tls = tls.identity(Identity::from_pem(
-            read(certificate).await?,
-            read(key).await?,
-        ));
-    }
-    endpoint
-        .tls_config(tls)
-        .context("--tls-ca, --tls-cert or --tls-key does not hold what it should")
-}
-
-async fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    tokio::fs::read(file)
-        .await
-        .with_context(|| format!("cannot read {}", file.display()))
 }

@@ -11,11 +11,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, transport::Endpoint};
+use tonic::{Code, Request, Status};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    driver, inventory::Inventory, metrics::UplinkMetrics, token::TokenFile, usage::Sources,
+    address::Address, driver, inventory::Inventory, metrics::UplinkMetrics, token::TokenFile,
+    usage::Sources,
 };
 
 /// Pauses before a stream is opened again grow from the first to the second.
@@ -31,7 +32,7 @@ const QUEUE: usize = 4;
 #[derive(Debug)]
 pub struct Uplink {
     /// Where the coordinator is.
-    pub endpoint: Endpoint,
+    pub coordinator: Address,
     /// What identifies this agent beside a certificate, where something does.
     pub token: Option<TokenFile>,
     /// Name of this node.
@@ -53,6 +54,8 @@ pub struct Uplink {
 enum End {
     #[error("{0}: without it the coordinator would not know who this agent is")]
     Token(String),
+    #[error("{0:#}")]
+    Files(anyhow::Error),
     #[error("the coordinator cannot be reached: {}", causes(.0))]
     Unreachable(#[from] tonic::transport::Error),
     #[error("the coordinator does not answer within {} s", ANSWER.as_secs())]
@@ -151,6 +154,7 @@ impl Uplink {
                 );
             }
             End::Token(_)
+            | End::Files(_)
             | End::Unreachable(_)
             | End::Silent
             | End::Closed
@@ -174,7 +178,8 @@ impl Uplink {
             Some(token) => Some(token.authorization().await.map_err(End::Token)?),
             None => None,
         };
-        let channel = self.endpoint.connect().await?;
+        let endpoint = self.coordinator.endpoint().await.map_err(End::Files)?;
+        let channel = endpoint.connect().await?;
         let (sender, queue) = mpsc::channel(QUEUE);
         let mut inventory = self.orders.inventory();
         let seen = inventory.borrow().seen;
@@ -202,7 +207,7 @@ impl Uplink {
             .into_inner();
         self.metrics.connected();
         told.clear();
-        info!(node = self.node, coordinator = %self.endpoint.uri(), "connected to the coordinator");
+        info!(node = self.node, coordinator = %self.coordinator.uri, "connected to the coordinator");
         loop {
             tokio::select! {
                 message = incoming.message() => match message?.ok_or(End::Closed)?.message {

@@ -30,6 +30,10 @@ pub use reservations::Reservations;
 /// An answer of the kubelet that is older says nothing any more: four times as old as one gets while all is well.
 const STALE: Duration = Duration::from_secs(10);
 
+/// How long what was held before stays held though a new kubelet does not name it, at least: it admits again what runs within a second
+/// or two of reaching the API server.
+const SETTLES: Duration = Duration::from_secs(15);
+
 /// Something that tells which devices containers hold: the kubelet, or its stand-in.
 pub trait Lister: Send + Sync {
     /// Asks now, and waits for the answer, at most for a few seconds. `Err` says why there is none.
@@ -121,7 +125,7 @@ impl Sources {
         let unasked = lister.is_some().then_some("it was not asked yet");
         let heard = Heard {
             kubelet: Word::new(unasked),
-            anew: Anew::default(),
+            anew: Anew::new(SETTLES),
             coordinator: Word::new(unsaid),
         };
         Self {
@@ -139,6 +143,13 @@ impl Sources {
             offers: Some(offers),
             ..self
         }
+    }
+
+    /// With kubelets that know their pods so soon after they began, once they name any, in the place of 15 s.
+    #[must_use]
+    pub fn settling(self, settles: Duration) -> Self {
+        self.heard().anew = Anew::new(settles);
+        self
     }
 
     /// Whether devices are offered to pods.
@@ -208,11 +219,16 @@ impl Sources {
     /// Notes what the kubelet answered to a question of `asked`.
     pub fn kubelet_said(&self, asked: Instant, answer: Result<Holdings, String>) {
         let Heard { kubelet, anew, .. } = &mut *self.heard();
-        let answer = answer.map(|told| anew.complete(asked, told));
+        let answer = answer.map(|told| {
+            if told.is_by_another(&kubelet.told) {
+                anew.begins(Instant::now(), &kubelet.told);
+            }
+            anew.complete(asked, told)
+        });
         kubelet.hear(Source::Kubelet, asked, answer);
     }
 
-    /// Notes that the kubelet has ended or begun anew: it does not know at once who holds what.
+    /// Notes that the kubelet has ended or begun anew: it does not know at once who holds what. Its answers show that too, but later.
     pub fn kubelet_began(&self) {
         let Heard { kubelet, anew, .. } = &mut *self.heard();
         anew.begins(Instant::now(), &kubelet.told);

@@ -5,20 +5,54 @@
 //! coordinator is up.
 
 mod mutate;
+#[cfg(test)]
+mod tests;
 
-use axum::{Json, Router, routing::post};
+use std::{pin::pin, time::Duration};
+
+use anyhow::Context;
+use axum::{Json, Router, extract::DefaultBodyLimit, routing::post};
+use axum_server::{Handle, tls_rustls::RustlsConfig};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 /// Where the API server sends its reviews.
-pub const PATH: &str = "/admission";
+const PATH: &str = "/admission";
 
-/// The webhook's server, to be served with TLS: the API server speaks nothing else.
-pub fn router() -> Router {
-    Router::new().route(
-        PATH,
-        post(async |Json(review): Json<Value>| Json(answer(&review))),
-    )
+/// The API server takes no object that is larger than a third of it.
+const LARGEST_REVIEW: usize = 8 << 20;
+/// How long reviews may take to end when the coordinator shuts down.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Serves the webhook with this certificate and its key (PEM) until `stopped` is ready. The API server asks for HTTP/1.1.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    chain: Vec<u8>,
+    key: Vec<u8>,
+    stopped: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let tls = RustlsConfig::from_pem(chain, key).await;
+    let tls = tls.context("the TLS files are no certificate with its key")?;
+    let handle = Handle::new();
+    let answering = axum_server::from_tcp_rustls(listener.into_std()?, tls)?
+        .handle(handle.clone())
+        .serve(router().into_make_service());
+    let mut answering = pin!(answering);
+    let ended = tokio::select! {
+        ended = &mut answering => ended,
+        () = stopped => {
+            handle.graceful_shutdown(Some(GRACE));
+            answering.await
+        }
+    };
+    ended.context("the admission webhook failed")
+}
+
+fn router() -> Router {
+    let review = post(async |Json(review): Json<Value>| Json(answer(&review)));
+    let limit = DefaultBodyLimit::max(LARGEST_REVIEW);
+    Router::new().route(PATH, review).layer(limit)
 }
 
 /// The answer to an `AdmissionReview` of `admission.k8s.io/v1`: always allowed, with a patch where the pod needs one. A review
@@ -38,49 +72,4 @@ fn answer(review: &Value) -> Value {
         }
     };
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_carries_the_uid_and_the_patch() {
-        let limits = json!({"nvidia.com/mig-1g.5gb": "1"});
-        let pod = json!({"spec": {"containers": [{"resources": {"limits": limits}}]}});
-        let answer = answer(&json!({"request": {"uid": "u-1", "object": pod}}));
-        let response = &answer["response"];
-        assert_eq!(answer["kind"], "AdmissionReview");
-        assert_eq!(
-            (&response["uid"], &response["allowed"]),
-            (&json!("u-1"), &json!(true))
-        );
-        let patch = BASE64_STANDARD
-            .decode(response["patch"].as_str().unwrap())
-            .unwrap();
-        let patch: Value = serde_json::from_slice(&patch).unwrap();
-        let gate = json!([{"op": "add", "path": "/spec/schedulingGates", "value": [{"name": "mica.dev/slice"}]}]);
-        assert_eq!(patch, gate);
-    }
-
-    #[test]
-    fn a_pod_that_needs_nothing_gets_no_patch() {
-        let answer =
-            answer(&json!({"request": {"uid": "u", "object": {"spec": {"containers": []}}}}));
-        assert_eq!(answer["response"], json!({"uid": "u", "allowed": true}));
-    }
-
-    #[test]
-    fn what_is_no_review_of_a_pod_is_refused_in_words() {
-        for review in [
-            json!(null),
-            json!([]),
-            json!({"request": {"uid": "u", "object": null}}),
-        ] {
-            let answer = answer(&review);
-            assert_eq!(answer["response"]["allowed"], false, "{review}");
-            let message = answer["response"]["status"]["message"].as_str().unwrap();
-            assert!(message.contains("request.object"), "{message}");
-        }
-    }
 }

@@ -7,6 +7,7 @@
 //! Data goes to stdout, by way of the one module `output`; everything said to people goes to stderr. `--help` tells the
 //! exit codes.
 
+mod adopt;
 mod complete;
 mod connect;
 mod fail;
@@ -47,7 +48,8 @@ Examples:
   mica get gpus -w                             see GPUs, and what changes
   mica get slices -o json                      slices for programs
   mica plan                                    what would change, and why
-  mica explain gpu-fraction-0_50               why a queue waits";
+  mica explain gpu-fraction-0_50               why a queue waits
+  mica adopt node-a --dry-run                  what taking a node over would change";
 
 /// Cut GPUs into MIG slices as the work needs them.
 #[derive(Debug, Parser)]
@@ -84,6 +86,8 @@ enum Command {
         /// QUEUE, TENANT/QUEUE, NODE/INDEX or the UUID of a GPU
         subject: String,
     },
+    /// Take a node over from another program that partitions its GPUs; asks the API server, not the coordinator
+    Adopt(adopt::Adopt),
     /// Show the versions of this program and of the coordinator
     Version {
         /// This program's only; ask no coordinator
@@ -128,6 +132,7 @@ impl Cli {
             Command::Get(_)
             | Command::Plan { .. }
             | Command::Explain { .. }
+            | Command::Adopt(_)
             | Command::Version { .. }
             | Command::Completion { .. } => tokio::runtime::Builder::new_current_thread(),
         };
@@ -138,6 +143,7 @@ impl Cli {
                 Command::Get(get) => get.run(&connection).await,
                 Command::Plan { output } => plan::plan(&connection, output.format).await,
                 Command::Explain { subject } => say::explain(&connection, subject).await,
+                Command::Adopt(adopt) => adopt.run(connection.request_timeout()).await,
                 Command::Version { client, output } => {
                     say::version(&connection, client, output.format).await
                 }

@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use mica_model::{Gpu, Instance, MigMode};
+use mica_model::{Gpu, Instance, MigMode, WHOLE_GPU, resource_name};
 use mica_nvml::Pci;
 
 use crate::inventory::Inventory;
-
-/// Name of the resource that is a whole GPU.
-const WHOLE: &str = "nvidia.com/gpu";
 
 /// How a device is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Whoever comes may get it.
     Healthy,
-    /// It stays in the list, and nobody gets it.
+    /// It is sick, or was taken back. It stays in the list, and the kubelet gives it to nobody any more; a kubelet that had decided before it
+    /// heard still gets it ([`super::Ledger`] says until when).
     Unhealthy,
-    /// It was taken back; to the kubelet it is unhealthy. One that had decided before it heard still gets it.
-    Taken,
 }
 
 /// Something that a container can get.
@@ -53,26 +49,25 @@ pub(super) struct Beside<'a> {
     pub(super) before: &'a Lists,
 }
 
-/// `nvidia.com/mig-1g.5gb.me` for `1g.5gb+me`: names of resources have no plus.
-pub(super) fn resource_name(profile: &str) -> String {
-    format!("nvidia.com/mig-{}", profile.replace('+', "."))
-}
-
 /// What is to be offered: slices with compute instance, and GPUs outside MIG mode.
 ///
-/// - What was taken back is not offered. What a container holds stays in the list in any case until the container has ended, as nothing that a
-///   further pod may get: the scheduler counts pods against the length of the list.
+/// - What was taken back is not healthy. What a container holds stays in the list in any case until the container has ended: the scheduler
+///   counts pods against the length of the list.
 /// - What is sick is not healthy. Of a GPU that cannot be read everything is so that was there before.
 /// - A GPU whose MIG mode is pending on is nobody's, unless it still is somebody's.
+/// - Every name that a GPU's slices may have is there, if only with an empty list: a kubelet that does not know a name admits pods without
+///   the devices that they ask for.
 pub(super) fn offers(inventory: &Inventory, beside: &Beside<'_>) -> Lists {
     let mut lists = Lists::new();
     for gpu in &inventory.gpus {
+        for name in names(gpu) {
+            lists.entry(name).or_default();
+        }
         for (name, device) in of_gpu(gpu, inventory, beside) {
-            let taken = (beside.taken)(&device.id);
-            let state = match (taken, (beside.held)(&device.id)) {
-                (true, true) => State::Unhealthy,
-                (true, false) => State::Taken,
-                (false, _) => device.state,
+            let state = if (beside.taken)(&device.id) {
+                State::Unhealthy
+            } else {
+                device.state
             };
             let device = Device { state, ..device };
             lists.entry(name).or_default().push(device);
@@ -80,6 +75,12 @@ pub(super) fn offers(inventory: &Inventory, beside: &Beside<'_>) -> Lists {
     }
     keep(&mut lists, inventory, beside);
     lists
+}
+
+/// Every name under which something of a GPU may come to be offered.
+fn names(gpu: &Gpu) -> impl Iterator<Item = String> {
+    let profiles = gpu.board.iter().flat_map(|board| &board.profiles);
+    profiles.map(|profile| resource_name(&profile.name))
 }
 
 /// Adds what was offered and is to stay although it is not seen now.
@@ -124,10 +125,10 @@ fn of_gpu(gpu: &Gpu, inventory: &Inventory, beside: &Beside<'_>) -> Vec<(String,
     match gpu.mig_mode {
         // One that was never readable has no UUID by which anybody could use it.
         MigMode::Unsupported | MigMode::Disabled if hardware.is_none() => Vec::new(),
-        MigMode::Unsupported | MigMode::Disabled => vec![(WHOLE.to_owned(), whole)],
+        MigMode::Unsupported | MigMode::Disabled => vec![(WHOLE_GPU.to_owned(), whole)],
         MigMode::PendingEnable if (beside.held)(&gpu.uuid) => {
             let state = State::Unhealthy;
-            vec![(WHOLE.to_owned(), Device { state, ..whole })]
+            vec![(WHOLE_GPU.to_owned(), Device { state, ..whole })]
         }
         MigMode::PendingEnable => Vec::new(),
         MigMode::Enabled | MigMode::PendingDisable => gpu

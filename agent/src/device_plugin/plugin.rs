@@ -66,7 +66,7 @@ struct Offering {
     places: BTreeMap<Pci, Option<i64>>,
     specs: Option<cdi::Specs>,
     lists: Lists,
-    /// The names that were ever offered.
+    /// The names that are registered: they stay when nothing of the name can be offered any more.
     names: BTreeMap<String, watch::Sender<Arc<Vec<Device>>>>,
     servers: JoinSet<()>,
     common: Arc<Common>,

@@ -239,7 +239,7 @@ impl Drop for Watching {
 fn wire(device: &Device) -> deviceplugin::Device {
     let health = match device.state {
         State::Healthy => "Healthy",
-        State::Unhealthy | State::Taken => "Unhealthy",
+        State::Unhealthy => "Unhealthy",
     };
     deviceplugin::Device {
         id: device.id.clone(),

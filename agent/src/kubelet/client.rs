@@ -1,7 +1,7 @@
 //! Speaks to the kubelet over its Unix socket.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Allocatable, Holdings};
+use super::{Allocatable, Beginning, Holdings};
 use crate::{
     inventory::Inventory,
     usage::{Lister, Sources},
@@ -40,9 +40,25 @@ const LARGEST: usize = 64 << 20;
 ///
 /// Has a thread of its own, so that an answer can be waited for from the threads that work on GPUs. Must not be asked from async code.
 pub struct Client {
-    kubelet: PodResourcesListerClient<Channel>,
+    pod_resources: PodResources,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
+}
+
+/// One side of the API.
+#[derive(Clone)]
+struct PodResources {
+    kubelet: PodResourcesListerClient<Channel>,
+    socket: PathBuf,
+}
+
+impl PodResources {
+    async fn list(&self) -> Result<Holdings, String> {
+        let mut kubelet = self.kubelet.clone();
+        let answer = answer(kubelet.list(ListPodResourcesRequest {})).await?;
+        // Looked at after the answer: the one that answered has made its socket by then.
+        Ok(Holdings::from(answer).by(Beginning::of(&self.socket)))
+    }
 }
 
 impl Client {
@@ -65,14 +81,17 @@ impl Client {
         let channel = endpoint.connect_lazy();
         drop(guard);
         Ok(Self {
-            kubelet: PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST),
+            pod_resources: PodResources {
+                kubelet: PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST),
+                socket: socket.to_owned(),
+            },
             runtime: Some(runtime),
         })
     }
 
     /// Which devices it gives to containers, by resource name. `Err` says why that is not known.
     pub async fn allocatable(&self) -> Result<Allocatable, String> {
-        let mut kubelet = self.kubelet.clone();
+        let mut kubelet = self.pod_resources.kubelet.clone();
         let question = AllocatableResourcesRequest {};
         let answer = answer(kubelet.get_allocatable_resources(question)).await?;
         let mut allocatable = Allocatable::default();
@@ -94,11 +113,11 @@ impl Client {
         let Some(runtime) = &self.runtime else {
             return;
         };
-        let (kubelet, sources) = (self.kubelet.clone(), sources.clone());
+        let (pod_resources, sources) = (self.pod_resources.clone(), sources.clone());
         runtime.spawn(async move {
             loop {
                 let asked = Instant::now();
-                sources.kubelet_said(asked, ask(kubelet.clone()).await);
+                sources.kubelet_said(asked, pod_resources.list().await);
                 loop {
                     let busy = inventory.borrow_and_update().is_working() || sources.awaits_pods();
                     let pace = if busy { PACE.0 } else { PACE.1 };
@@ -113,11 +132,6 @@ impl Client {
             }
         });
     }
-}
-
-async fn ask(mut kubelet: PodResourcesListerClient<Channel>) -> Result<Holdings, String> {
-    let answer = answer(kubelet.list(ListPodResourcesRequest {})).await?;
-    Ok(answer.into())
 }
 
 /// The answer to a call, or in words why there is none.
@@ -144,7 +158,7 @@ fn words(status: &Status) -> String {
 
 impl Lister for Client {
     fn list(&self) -> Result<Holdings, String> {
-        self.wait(ask(self.kubelet.clone()))
+        self.wait(self.pod_resources.list())
             .unwrap_or_else(|| Err("the agent ends".to_owned()))
     }
 }

@@ -1,6 +1,6 @@
 //! What the kubelet's answer says of GPUs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt as _, path::Path};
 
 use mica_model::{Container, Pod, Silence, Source};
 use mica_proto::podresources::{ContainerResources, ListPodResourcesResponse, PodResources};
@@ -17,6 +17,27 @@ pub struct Holdings {
     unplaced: Vec<Silence>,
     /// Whether the answer names any pod, with devices or without.
     names_pods: bool,
+    /// Which kubelet it is by.
+    by: Option<Beginning>,
+}
+
+/// Tells one kubelet of a node from the next: each makes its socket anew. The file's number alone may be the same again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    inode: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Beginning {
+    /// Of the kubelet whose socket this is; `None` when it is not there.
+    pub(super) fn of(socket: &Path) -> Option<Self> {
+        let file = socket.metadata().ok()?;
+        Some(Self {
+            inode: file.ino(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
 }
 
 impl Holdings {
@@ -36,6 +57,18 @@ impl Holdings {
     #[must_use]
     pub fn names_pods(&self) -> bool {
         self.names_pods
+    }
+
+    /// As answered by this kubelet.
+    #[must_use]
+    pub(super) fn by(self, by: Option<Beginning>) -> Self {
+        Self { by, ..self }
+    }
+
+    /// Whether another kubelet answered than `before`.
+    #[must_use]
+    pub fn is_by_another(&self, before: &Self) -> bool {
+        self.by != before.by
     }
 
     /// With the devices that were held before and that nobody holds by this answer.

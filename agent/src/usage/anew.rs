@@ -7,28 +7,36 @@ use std::{
 
 use crate::kubelet::Holdings;
 
-/// How long what was held before stays held though the new kubelet does not name it, at least: it admits again what runs within a second
-/// or two of reaching the API server.
-const SETTLES: Duration = Duration::from_secs(15);
-
 /// What was held when the kubelet began anew, as long as its answers may not be complete: for some time, and until it names any pod. Pure:
 /// the time is given.
-#[derive(Debug, Default)]
-pub(super) struct Anew(Option<(Instant, Arc<Holdings>)>);
+#[derive(Debug)]
+pub(super) struct Anew {
+    settles: Duration,
+    /// Since when, and what was held then.
+    before: Option<(Instant, Arc<Holdings>)>,
+}
 
 impl Anew {
+    /// With kubelets whose answers may not be complete for so long after they began.
+    pub(super) fn new(settles: Duration) -> Self {
+        Self {
+            settles,
+            before: None,
+        }
+    }
+
     /// The kubelet has ended or begun anew. `told` is what was held.
     pub(super) fn begins(&mut self, now: Instant, told: &Arc<Holdings>) {
-        self.0 = Some((now, Arc::clone(told)));
+        self.before = Some((now, Arc::clone(told)));
     }
 
     /// An answer to a question of `asked`, with what it may lack.
     pub(super) fn complete(&mut self, asked: Instant, answer: Holdings) -> Holdings {
-        let Some((since, before)) = &self.0 else {
+        let Some((since, before)) = &self.before else {
             return answer;
         };
-        if answer.names_pods() && asked >= *since + SETTLES {
-            self.0 = None;
+        if answer.names_pods() && asked >= *since + self.settles {
+            self.before = None;
             return answer;
         }
         answer.or_as_before(before)
@@ -41,6 +49,8 @@ mod tests {
     use mica_proto::podresources::{ListPodResourcesResponse, PodResources};
 
     use super::*;
+
+    const SETTLES: Duration = Duration::from_secs(15);
 
     /// An answer that names a pod without devices, or none.
     fn answer(names_a_pod: bool) -> Holdings {
@@ -69,7 +79,7 @@ mod tests {
         let mut before = answer(true);
         before.add("MIG-1", container("train"));
         before.add("MIG-2", container("infer"));
-        let mut anew = Anew::default();
+        let mut anew = Anew::new(SETTLES);
         assert_eq!(anew.complete(began, before.clone()), before);
         anew.begins(began, &Arc::new(before));
         let holders = |anew: &mut Anew, after: Duration, answer: Holdings| {

@@ -110,33 +110,69 @@ fn run(node: &SimNode, coordinator: &Coordinator, kubelet: &Kubelet, more: &[&st
 }
 
 /// What a report says that the kubelet gives to pods.
-fn known(report: &v1::Report) -> BTreeMap<&str, Vec<&str>> {
+fn known(report: &v1::Report) -> BTreeMap<String, Vec<String>> {
     let resources = report.kubelet.iter().flat_map(|known| &known.resources);
     resources
-        .map(|known| {
-            let devices = known.allocatable.iter().map(String::as_str);
-            (&*known.name, devices.collect())
-        })
+        .map(|known| (known.name.clone(), known.allocatable.clone()))
         .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn names_come_with_their_first_slice_and_stay_when_the_last_one_goes() {
+async fn the_kubelet_knows_every_name_all_the_time_whatever_stands() {
+    let names = [
+        "1g.5gb",
+        "1g.5gb.me",
+        "1g.10gb",
+        "2g.10gb",
+        "3g.20gb",
+        "4g.20gb",
+        "7g.40gb",
+    ]
+    .map(|profile| format!("nvidia.com/mig-{profile}"));
+    let once: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), 1)).collect();
     let mut scene = Scene::a100().await;
-    assert!(scene.kubelet.registrations().is_empty());
+    let registered = |scene: &Scene| scene.kubelet.registrations() == once;
+    wait_until("all names are registered", || registered(&scene));
+    let all = |those: &[(&str, &str)]| -> BTreeMap<String, Vec<String>> {
+        let devices = |name: &String| {
+            let those = those.iter().filter(|(of, _)| of == name);
+            those.map(|(_, device)| (*device).to_owned()).collect()
+        };
+        names
+            .iter()
+            .map(|name| (name.clone(), devices(name)))
+            .collect()
+    };
+    let none = all(&[]);
+    scene.report_that(|report| known(report) == none).await;
     scene.make("3g.20gb@0 1g.5gb+me@6").await;
     let (three, me) = (scene.device(0), scene.device(6));
     let other = "nvidia.com/mig-1g.5gb.me";
-    let both = BTreeMap::from([(THREE, vec![&*three]), (other, vec![&*me])]);
+    let both = all(&[(THREE, &three), (other, &me)]);
     scene.report_that(|report| known(report) == both).await;
     scene.make("1g.5gb+me@6").await;
     scene.kubelet.gives(THREE, &[]);
-    let gone = BTreeMap::from([(THREE, vec![]), (other, vec![&*me])]);
+    let gone = all(&[(other, &me)]);
     scene.report_that(|report| known(report) == gone).await;
     scene.make("3g.20gb@0 1g.5gb+me@6").await;
     scene.kubelet.gives(THREE, &[&scene.device(0)]);
-    let once = BTreeMap::from([(THREE.to_owned(), 1), (other.to_owned(), 1)]);
-    assert_eq!(scene.kubelet.registrations(), once);
+    assert!(registered(&scene), "{:?}", scene.kubelet.registrations());
+    // An agent that begins anew, and a kubelet too.
+    let Scene {
+        node,
+        mut kubelet,
+        coordinator,
+        agent,
+        ..
+    } = scene;
+    drop(agent);
+    let _agent = run(&node, &coordinator, &kubelet, &[]);
+    let again = |kubelet: &Kubelet| names.iter().all(|name| kubelet.registrations()[name] == 2);
+    wait_until("all names are registered again", || again(&kubelet));
+    kubelet.restart().await;
+    wait_until("the next kubelet knows all names", || {
+        kubelet.registrations() == once
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -246,6 +246,13 @@ impl Kubelet {
         self.listen();
     }
 
+    /// The next one does not know its pods yet.
+    pub(crate) async fn restart_unaware(&mut self) {
+        self.stop().await;
+        self.state().pods.clear();
+        self.listen();
+    }
+
     /// Gives a device to the container `main` of the pod with this name.
     pub(crate) fn admit(&self, name: &str, resource: &str, device: &str) {
         let devices = vec![ContainerDevices {

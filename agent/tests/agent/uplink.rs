@@ -8,6 +8,7 @@ use std::{
 };
 
 use mica_agent::{
+    address::Address,
     driver::{self, Care, Settings},
     generation::Newest,
     health::Ignored,
@@ -21,7 +22,7 @@ use mica_model::Gpu;
 use mica_proto::v1::{self, RefusalReason};
 use nvml_sim::{Fault, GpuSpec};
 use tokio::task::JoinSet;
-use tonic::{Status, transport::Endpoint};
+use tonic::Status;
 
 use crate::{
     coordinator::Coordinator,
@@ -58,7 +59,10 @@ impl Agent {
         };
         let (thread, outcomes) = driver::start(settings, care).await.unwrap();
         let uplink = Uplink {
-            endpoint: Endpoint::from_shared(coordinator.to_owned()).unwrap(),
+            coordinator: Address {
+                uri: coordinator.parse().unwrap(),
+                tls: None,
+            },
             token: None,
             kubelet: tokio::sync::watch::channel(None).1,
             node: "node-1".to_owned(),

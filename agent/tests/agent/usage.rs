@@ -131,6 +131,37 @@ async fn a_slice_of_a_pod_stays_until_the_pod_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_slice_of_a_pod_stays_while_the_next_kubelet_does_not_know_its_pods_yet() {
+    let mut scene = Scene::new(Box::new(SimNode::a100())).await;
+    let Scene {
+        node,
+        kubelet,
+        stream,
+        gpu,
+        ..
+    } = &mut scene;
+    stream.keep(&[]).await;
+    make(stream, 1, gpu, "3g.20gb@0 3g.20gb@4").await;
+    kubelet.admit("train", SLICE, &device(node, 4));
+    held_up(stream, 2, gpu, "3g.20gb@0").await;
+    kubelet.restart_unaware().await;
+    let mut generation = 3;
+    // Until the next one has answered, that alone is reason enough.
+    loop {
+        let detail = held_up(stream, generation, gpu, "3g.20gb@0").await;
+        if !detail.contains("has not answered") {
+            assert!(
+                detail.ends_with("main of pod acme/train holds it"),
+                "{detail}"
+            );
+            break;
+        }
+        generation += 1;
+    }
+    assert_eq!(node.stands(0), "3g.20gb@0 3g.20gb@4");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn nothing_goes_while_the_kubelet_does_not_answer() {
     let mut scene = Scene::new(Box::new(SimNode::a100())).await;
     let Scene {

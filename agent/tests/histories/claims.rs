@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use mica_agent::{
@@ -14,7 +14,10 @@ use mica_agent::{
     usage::{Lister, Offers, Sources},
 };
 use mica_model::{Board, Container, Generation, Layout, Pod, Reservation, Slice};
-use mica_proto::v1;
+use mica_proto::{
+    podresources::{ListPodResourcesResponse, PodResources},
+    v1,
+};
 use nvml_sim::{Action, Event, Node};
 
 use crate::{
@@ -61,6 +64,8 @@ struct Told {
     /// Device by name of the pod.
     pods: BTreeMap<String, String>,
     mute: bool,
+    /// So many answers do not name any pod yet: it has begun anew.
+    unaware: u32,
     /// Devices that are not offered to pods now.
     taken: BTreeSet<String>,
     /// When something was taken back, and when it was offered again.
@@ -77,11 +82,23 @@ impl Kubelet {
 
 impl Lister for Kubelet {
     fn list(&self) -> Result<Holdings, String> {
-        let kubelet = self.told();
+        let mut kubelet = self.told();
         if kubelet.mute {
             return Err("it is mute".to_owned());
         }
-        let mut holdings = Holdings::default();
+        if kubelet.unaware > 0 {
+            kubelet.unaware -= 1;
+            return Ok(Holdings::default());
+        }
+        // There always is a pod without devices: the agent's own.
+        let own = PodResources {
+            name: "agent".to_owned(),
+            namespace: "mica".to_owned(),
+            containers: Vec::new(),
+        };
+        let mut holdings = Holdings::from(ListPodResourcesResponse {
+            pod_resources: vec![own],
+        });
         for (name, device) in &kubelet.pods {
             let (pod, name) = (pod(name), "main".to_owned());
             holdings.add(device, Container { pod, name });
@@ -157,7 +174,10 @@ impl Claims {
         self.note(node);
         // Whatever its predecessor had taken back: it offers what stands.
         kubelet.offer_again("");
-        Sources::new(Some(kubelet.clone())).offering(kubelet)
+        // It would believe a kubelet that has begun when it did.
+        kubelet.told().unaware = 0;
+        let sources = Sources::new(Some(kubelet.clone())).settling(Duration::ZERO);
+        sources.offering(kubelet)
     }
 
     pub(crate) fn is_silent(&self) -> bool {
@@ -180,6 +200,9 @@ impl Claims {
             devices.push((gpu.uuid, On::Gpu));
         }
         let mut told = kubelet.told();
+        if told.unaware > 0 {
+            return; // it admits first those that run
+        }
         let Told { pods, taken, .. } = &mut *told;
         devices.retain(|(device, _)| !pods.values().any(|held| held == device));
         devices.retain(|(device, _)| !taken.contains(device));
@@ -193,7 +216,9 @@ impl Claims {
     /// All pods end.
     pub(crate) fn end_pods(&mut self) {
         if let Some(kubelet) = &self.kubelet {
-            kubelet.told().pods.clear();
+            let mut told = kubelet.told();
+            told.pods.clear();
+            told.unaware = 0; // that they have ended is said
         }
         self.release(By::Pod);
     }
@@ -254,6 +279,24 @@ impl Claims {
         if let Some(kubelet) = &self.kubelet {
             kubelet.told().mute = mute;
             self.note(node);
+        }
+    }
+
+    /// Another kubelet begins, which does not know its pods at once. Whether it did.
+    pub(crate) fn begin(&self, sources: &Sources, random: &mut Random) -> bool {
+        let Some(kubelet) = self.kubelet.as_ref().filter(|it| !it.told().mute) else {
+            return false;
+        };
+        self.poll(sources);
+        kubelet.told().unaware = u32::try_from(1 + random.below(6)).unwrap();
+        sources.kubelet_began();
+        true
+    }
+
+    /// The kubelet knows its pods.
+    pub(crate) fn settle(&self) {
+        if let Some(kubelet) = &self.kubelet {
+            kubelet.told().unaware = 0;
         }
     }
 

@@ -82,6 +82,8 @@ pub(crate) enum Event {
     Keep,
     /// The kubelet falls silent, or speaks again.
     Mute(bool),
+    /// Another kubelet begins, which does not know its pods at once.
+    Begin,
     /// The agent hears of the kubelet while it has nothing to do.
     Poll,
     /// The agent is stopped and started; a fault may strike while it recovers.
@@ -96,12 +98,13 @@ pub(crate) enum Event {
 
 /// An event; of pods only where there are any.
 pub(crate) fn draw(random: &mut Random, board: &Board, pods: bool) -> Event {
-    match random.below(if pods { 28 } else { 20 }) {
+    match random.below(if pods { 30 } else { 20 }) {
         20..23 => Event::Admit,
         23 => Event::EndPods,
         24 => Event::Keep,
         25 => Event::Mute(random.once_in(2)),
         26..28 => Event::Poll,
+        28..30 => Event::Begin,
         0..10 => Event::Layout(asked(random, board, pods)),
         10..13 => Event::Start,
         13..15 => Event::Stop,

@@ -42,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) held_up: u64,
     /// Recoveries put off because of a silence.
     pub(crate) later: u64,
+    /// Kubelets that began anew.
+    pub(crate) began: u64,
 }
 
 impl Tally {
@@ -59,6 +61,7 @@ impl Tally {
         self.lost_races += other.lost_races;
         self.held_up += other.held_up;
         self.later += other.later;
+        self.began += other.began;
     }
 }
 
@@ -189,6 +192,11 @@ impl World {
             Event::EndPods => self.claims.end_pods(),
             Event::Keep => self.keep(),
             Event::Mute(mute) => self.claims.mute(mute, &self.node),
+            Event::Begin => {
+                let sources = &self.agent.as_ref().unwrap().sources;
+                let began = self.claims.begin(sources, &mut self.random);
+                self.tally.began += u64::from(began);
+            }
             Event::Poll => self.claims.poll(&self.agent.as_ref().unwrap().sources),
             Event::Restart(fault) => self.restart(fault.as_ref()),
             Event::Reboot => self.reboot(None),
@@ -554,6 +562,7 @@ impl World {
         self.claims.end_pods();
         self.claims.keep_nothing();
         self.claims.mute(false, &self.node);
+        self.claims.settle();
         self.say();
         let event = self.draw();
         if let Event::Layout(Asked { layout, .. }) | Event::Lose(layout) = event {

@@ -1,9 +1,9 @@
 //! What is changed about a new pod, as a JSON patch.
 
+use mica_model::SLICE_PREFIX;
 use serde_json::{Map, Value, json};
 
 const GATE: &str = "mica.dev/slice";
-const SLICE: &str = "nvidia.com/mig-";
 /// `ClearML`'s way to say what part of a GPU a pod may use: an amount that is no whole number, which Kubernetes refuses.
 const PSEUDO_LIMIT: &str = "clear.ml/fraction";
 
@@ -38,7 +38,7 @@ fn asks(pod: &Value) -> bool {
         .filter_map(|container| part(container, "limits"))
         .flatten()
         .any(|(name, amount)| {
-            name.starts_with(SLICE) && *amount != json!("0") && *amount != json!(0)
+            name.starts_with(SLICE_PREFIX) && *amount != json!("0") && *amount != json!(0)
         })
 }
 

@@ -38,7 +38,7 @@ const ENDED: &str = "it has ended the stream";
 
 /// How to reach the coordinator.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Connection (not for serve)")]
+#[command(next_help_heading = "Connection (not for serve; of adopt the timeout alone)")]
 pub struct Connection {
     /// gRPC address of the coordinator
     #[arg(
@@ -112,6 +112,11 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Connection {
+    /// How long an answer may take.
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
     /// Connects.
     pub(super) async fn open(&self) -> Result<Console, Fail> {
         let server = self.server.shown();

@@ -57,6 +57,12 @@ pub(super) enum Fail {
         "the coordinator sent what makes no sense; are both of one version? see `mica version`"
     )]
     Nonsense(#[source] mica_proto::convert::Invalid),
+    #[error(
+        "cannot reach Kubernetes as anybody; name a kubeconfig with KUBECONFIG, and its context with --context"
+    )]
+    Kubeconfig(#[source] anyhow::Error),
+    #[error("the API server does not do what it was asked")]
+    Kubernetes(#[source] anyhow::Error),
     #[error("{0}")]
     NotFound(String),
     #[error(
@@ -96,6 +102,8 @@ impl Fail {
             | Self::NotMica { .. }
             | Self::Server { .. }
             | Self::Nonsense(_)
+            | Self::Kubeconfig(_)
+            | Self::Kubernetes(_)
             | Self::NotFound(_) => FAILED,
             Self::Usage(_) => USAGE,
             Self::Timeout { .. } | Self::Away { .. } => TIMEOUT,

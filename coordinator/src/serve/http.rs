@@ -11,7 +11,7 @@ use axum::{
 };
 use jiff::Timestamp;
 
-use super::{cluster::Cluster, metrics::Metrics};
+use super::{cluster::Cluster, kubernetes::Doorkeeper, metrics::Metrics};
 
 /// Prometheus's text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,15 +20,25 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 struct Shared {
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
+    /// `None` without Kubernetes.
+    doorkeeper: Option<Arc<Doorkeeper>>,
 }
 
 /// What is served beside gRPC.
-pub(crate) fn router(cluster: Arc<Cluster>, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+    doorkeeper: Option<Arc<Doorkeeper>>,
+) -> Router {
     Router::new()
         .route("/metrics", get(metrics_text))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(Shared { cluster, metrics })
+        .with_state(Shared {
+            cluster,
+            metrics,
+            doorkeeper,
+        })
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
@@ -47,7 +57,14 @@ async fn livez(State(shared): State<Shared>) -> &'static str {
     shared.cluster.read(|_| "ok\n")
 }
 
+/// One that leads is ready once it has asked for every queue; one that does not asks for none, and is ready to take over.
 async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
+    if shared
+        .doorkeeper
+        .is_some_and(|doorkeeper| !doorkeeper.is_open())
+    {
+        return (StatusCode::OK, "ok, does not lead\n".to_owned());
+    }
     let waiting: Vec<_> = shared.cluster.read(|index| {
         let queues = index.queues().iter();
         queues

@@ -3,15 +3,20 @@
 //! Synchronous and without I/O or clock: agents' streams and polls apply events, [`Index::publish`] applies a plan, and nothing
 //! else changes it. What a node should do goes into a watch channel that its stream reads.
 
+mod choose;
 mod gpu;
 mod held;
 mod keep;
+mod labels;
+mod needs;
 mod node;
 mod queue;
+mod release;
 mod report;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod withhold;
 mod write;
 
 use std::{

@@ -11,6 +11,7 @@ mod certificate;
 mod identity;
 mod lease;
 mod watch;
+mod webhook;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -18,17 +19,21 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use jiff::Timestamp;
 use kube::Client;
-use tokio::task::JoinSet;
-use tonic::transport::{Identity, ServerTlsConfig};
+use tokio::{task::JoinSet, time::timeout};
+use tracing::warn;
 
 use self::lease::Candidate;
-use super::{cluster::Cluster, index::Index, metrics::Metrics};
+use super::{cluster::Cluster, index::Index, listen::Tls, metrics::Metrics};
 
 pub(crate) use identity::{Doorkeeper, Refusal};
+pub(crate) use webhook::Authority;
 
 /// A request takes milliseconds; one without an answer for so long has none. Shorter than a lease lasts beyond its last renewal, so that a
 /// coordinator that loses its lease has nothing on the way when the next one begins.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// All pods are listed within this time; then the lease is renewed. Shorter than a leader may go without renewing it.
+const CATCHING_UP: Duration = Duration::from_secs(5);
 
 /// A coordinator on Kubernetes.
 pub(crate) struct Kubernetes {
@@ -36,6 +41,8 @@ pub(crate) struct Kubernetes {
     namespace: String,
     candidate: Candidate,
     doorkeeper: Arc<Doorkeeper>,
+    /// When a new certificate is due, if it makes its own.
+    renewal: Option<Timestamp>,
 }
 
 impl Kubernetes {
@@ -51,6 +58,7 @@ impl Kubernetes {
             candidate: Candidate::new(&client, namespace, pod),
             doorkeeper: Arc::new(Doorkeeper::new(&client, namespace)),
             client,
+            renewal: None,
         })
     }
 
@@ -59,18 +67,27 @@ impl Kubernetes {
         Arc::clone(&self.doorkeeper)
     }
 
-    /// The coordinator's own certificate. A task ends when it is time for a new one, and with it the program: whoever starts it again
-    /// gets the new one.
-    pub(crate) async fn tls(&self, work: &mut JoinSet<()>) -> anyhow::Result<ServerTlsConfig> {
+    /// The coordinator's own certificate.
+    pub(crate) async fn tls(&mut self) -> anyhow::Result<Tls> {
         let certificate = certificate::certificate(&self.client, &self.namespace).await?;
-        let left = certificate.renewal.duration_since(Timestamp::now());
-        let left = Duration::try_from(left).unwrap_or_default();
-        work.spawn(async move {
-            tokio::time::sleep(left).await;
-            tracing::info!("a new certificate is due; ends to be started again");
-        });
-        let identity = Identity::from_pem(certificate.chain, certificate.key);
-        Ok(ServerTlsConfig::new().identity(identity))
+        self.renewal = Some(certificate.renewal);
+        Ok(Tls {
+            chain: certificate.chain,
+            key: certificate.key,
+            client_ca: None,
+        })
+    }
+
+    /// How long its own certificate is still good for: then the program has to end, and whoever starts it again gets a new one.
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        let left = self.renewal?.duration_since(Timestamp::now());
+        Some(Duration::try_from(left).unwrap_or_default())
+    }
+
+    /// Keeps the authority known to the API server by which it is to know the webhook.
+    pub(crate) fn keep_webhook_known(&self, work: &mut JoinSet<()>, authority: Authority) {
+        let (client, namespace) = (self.client.clone(), self.namespace.clone());
+        work.spawn(webhook::keep_known(client, namespace, authority));
     }
 
     /// Starts to follow the API server. The namespaces that belong to tenants have labels that match the selector.
@@ -91,7 +108,15 @@ impl Kubernetes {
                 return;
             }
         }
-        self.candidate.win().await;
+        loop {
+            self.candidate.win().await;
+            // The last writes of the leader before ended with its lease; a watch may not have brought them yet.
+            match timeout(CATCHING_UP, watch::catch_up(&self.client, cluster)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => warn!(error = watch::error_chain(&error), "cannot list pods yet"),
+                Err(_) => warn!("cannot list pods yet: no answer in time"),
+            }
+        }
         self.doorkeeper.open();
         let writer = write::write(
             self.client.clone(),

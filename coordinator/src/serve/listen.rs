@@ -53,17 +53,42 @@ pub(crate) fn permit(
     Ok(())
 }
 
-/// Reads the files; `None` when there is no certificate.
-pub(crate) async fn read_tls(files: &TlsFiles) -> anyhow::Result<Option<ServerTlsConfig>> {
-    let (Some(cert), Some(key)) = (&files.cert, &files.key) else {
-        return Ok(None);
-    };
-    let identity = Identity::from_pem(read(cert).await?, read(key).await?);
-    let config = ServerTlsConfig::new().identity(identity);
-    Ok(Some(match &files.client_ca {
-        Some(ca) => config.client_ca_root(Certificate::from_pem(read(ca).await?)),
-        None => config,
-    }))
+/// What is served with TLS: certificate chain and key, as PEM.
+pub(crate) struct Tls {
+    pub(crate) chain: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    /// Who signs the certificates that clients of gRPC have to show.
+    pub(crate) client_ca: Option<Vec<u8>>,
+}
+
+impl Tls {
+    /// For the gRPC server.
+    pub(crate) fn grpc(&self) -> ServerTlsConfig {
+        let identity = Identity::from_pem(&self.chain, &self.key);
+        let config = ServerTlsConfig::new().identity(identity);
+        match &self.client_ca {
+            Some(ca) => config.client_ca_root(Certificate::from_pem(ca)),
+            None => config,
+        }
+    }
+}
+
+impl TlsFiles {
+    /// Reads them; `None` when there is no certificate.
+    pub(crate) async fn read(&self) -> anyhow::Result<Option<Tls>> {
+        let (Some(cert), Some(key)) = (&self.cert, &self.key) else {
+            return Ok(None);
+        };
+        let client_ca = match &self.client_ca {
+            Some(ca) => Some(read(ca).await?),
+            None => None,
+        };
+        Ok(Some(Tls {
+            chain: read(cert).await?,
+            key: read(key).await?,
+            client_ca,
+        }))
+    }
 }
 
 async fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -65,7 +65,7 @@ async fn sleep_until(instant: Option<Instant>) {
 }
 
 /// One round. It has the index for itself from snapshot to publication, so what it publishes fits what is there.
-fn run_once(index: &mut Index, metrics: &Metrics) {
+pub(crate) fn run_once(index: &mut Index, metrics: &Metrics) {
     let started = Instant::now();
     let round = round(index);
     let took = started.elapsed();

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{NodeSelectorTerm, Taint};
 use mica_model::Pod as PodName;
-use mica_proto::v1;
 use serde_json::{Value, json};
 
 use super::{Index, Node};
 use crate::serve::objects::{
     NodeObject, Objects, Pod, Scheduling,
-    names::{DEVICE_PLUGIN, GATE, MODE_CHANGE_TAINT, RELEASED_TO, SLICE_PREFIX, STATE, STRATEGY},
+    names::{GATE, MODE_CHANGE_TAINT, RELEASED_TO},
 };
 
 /// A change of an object.
@@ -119,42 +118,6 @@ impl Index {
         writes
     }
 
-    fn labels(&self, name: &str, node: &NodeObject) -> Option<Write> {
-        let state = self.nodes.get(name).map(Node::state);
-        let state = match state {
-            _ if !node.is_managed() => "refused",
-            Some(v1::NodeState::Ready) => "ready",
-            Some(v1::NodeState::Applying) => "applying",
-            Some(v1::NodeState::Starting) => "starting",
-            Some(v1::NodeState::Lost | v1::NodeState::Unspecified) | None => "lost",
-        };
-        let mut wanted = BTreeMap::from([(STATE.to_owned(), state.to_owned())]);
-        if node.is_managed() {
-            wanted.insert(DEVICE_PLUGIN.to_owned(), "false".to_owned());
-            wanted.insert(STRATEGY.to_owned(), "mixed".to_owned());
-            let counts = self.devices(name);
-            let counts = counts
-                .into_iter()
-                .filter(|(resource, count)| resource.starts_with(SLICE_PREFIX) && *count > 0);
-            wanted.extend(counts.map(|(name, count)| (format!("{name}.count"), count.to_string())));
-        }
-        // Counts are only taken away while the kubelet tells.
-        let is_told = !self.devices(name).is_empty();
-        let gone = node.labels.keys().filter(|key| {
-            let slice = key.strip_prefix(SLICE_PREFIX);
-            is_told
-                && slice.is_some_and(|key| key.strip_suffix(".count").is_some())
-                && !wanted.contains_key(*key)
-        });
-        let mut labels: BTreeMap<_, _> = gone.map(|key| (key.clone(), None)).collect();
-        let differing = wanted
-            .into_iter()
-            .filter(|(key, value)| node.labels.get(key) != Some(value));
-        labels.extend(differing.map(|(key, value)| (key, Some(value))));
-        let node = name.to_owned();
-        (!labels.is_empty()).then_some(Write::Labels { node, labels })
-    }
-
     fn taint(&self, name: &str, node: &NodeObject) -> Option<Write> {
         let changes = self.nodes.get(name).is_some_and(Node::changes_mode);
         let is_ours = |taint: &&Taint| taint.key == MODE_CHANGE_TAINT;
@@ -196,6 +159,14 @@ impl Index {
             })
         });
         waiting.collect()
+    }
+
+    /// Keeps why pods wait, to be told.
+    pub(crate) fn note_waiting(&mut self, waiting: BTreeMap<PodName, String>) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.changed(false);
+        }
     }
 
     /// A pod has been told why it waits.

@@ -1,6 +1,7 @@
 //! The certificate of the coordinator: made by itself, kept in a Secret, its authority published in a `ConfigMap` for agents.
 //!
 //! Authority and certificate are made together, and the authority's key is forgotten at once: nobody can sign another certificate with it.
+//! What is published holds the authorities before it too, since another replica may still show the certificate of one of them.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +26,20 @@ use tracing::info;
 const SECRET: &str = "mica-coordinator-tls";
 /// Name of the `ConfigMap`.
 const CONFIG_MAP: &str = "mica-coordinator-ca";
+/// Annotation on the Secret: the names that the certificate is for.
+const NAMES: &str = "mica.dev/names";
 /// Annotation on the Secret: the day on which the certificate ends.
 const EXPIRES: &str = "mica.dev/expires";
 /// How long a certificate is good for.
 const VALID_DAYS: i64 = 365;
 /// So long before its end it is replaced.
 const RENEWAL_DAYS: i64 = 60;
-/// Name of the Service, which agents call the coordinator by.
-const SERVICE: &str = "mica-coordinator";
+/// How many authorities are published: the newest, and those before it.
+const AUTHORITIES: usize = 3;
+/// Names of the Services by which agents call the coordinator, and the API server its webhook.
+const SERVICES: [&str; 2] = ["mica-coordinator", "mica-admission"];
+/// How a certificate ends in PEM form.
+const PEM_END: &str = "-----END CERTIFICATE-----";
 
 /// The certificate of the coordinator, as PEM.
 pub(crate) struct Certificate {
@@ -52,11 +59,14 @@ pub(crate) async fn certificate(client: &Client, namespace: &str) -> anyhow::Res
     for _ in 0..5 {
         let known = secrets.get_opt(SECRET).await.with_context(context)?;
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        if let Some(certificate) = known.as_ref().and_then(|secret| read(secret, today)) {
+        if let Some(certificate) = known
+            .as_ref()
+            .and_then(|secret| read(secret, namespace, today))
+        {
             publish(client, namespace, &certificate.ca).await?;
             return Ok(certificate);
         }
-        let secret = make(namespace, today).context("cannot make a certificate")?;
+        let secret = make(namespace, today, known.as_ref()).context("cannot make a certificate")?;
         let written = match known {
             None => secrets.create(&PostParams::default(), &secret).await,
             Some(known) => {
@@ -78,16 +88,24 @@ pub(crate) async fn certificate(client: &Client, namespace: &str) -> anyhow::Res
     )
 }
 
-/// What a Secret holds, unless it is not whole or a new one is due.
-fn read(secret: &Secret, today: Date) -> Option<Certificate> {
+/// The authorities of the certificate that is kept in the cluster, as PEM.
+pub(super) async fn authority(client: &Client, namespace: &str) -> anyhow::Result<Vec<u8>> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = secrets.get(SECRET).await;
+    let secret = secret.with_context(|| format!("cannot read Secret {SECRET}"))?;
+    let authority = secret.data.and_then(|mut data| data.remove("ca.crt"));
+    let authority = authority.with_context(|| format!("Secret {SECRET} has no ca.crt"))?;
+    Ok(authority.0)
+}
+
+/// What a Secret holds, unless it is not whole, is for other names, or a new one is due.
+fn read(secret: &Secret, namespace: &str, today: Date) -> Option<Certificate> {
     let data = secret.data.as_ref()?;
-    let expires: Date = secret
-        .metadata
-        .annotations
-        .as_ref()?
-        .get(EXPIRES)?
-        .parse()
-        .ok()?;
+    let annotations = secret.metadata.annotations.as_ref()?;
+    if *annotations.get(NAMES)? != names(namespace).join(",") {
+        return None;
+    }
+    let expires: Date = annotations.get(EXPIRES)?.parse().ok()?;
     let renewal = expires.checked_sub(RENEWAL_DAYS.days()).ok()?;
     if renewal <= today {
         return None;
@@ -100,8 +118,8 @@ fn read(secret: &Secret, today: Date) -> Option<Certificate> {
     })
 }
 
-/// A Secret with a new certificate.
-fn make(namespace: &str, today: Date) -> anyhow::Result<Secret> {
+/// A Secret with a new certificate, in the place of the one before.
+fn make(namespace: &str, today: Date, before: Option<&Secret>) -> anyhow::Result<Secret> {
     let expires = today.checked_add(VALID_DAYS.days())?;
     let dated = |mut params: CertificateParams, name: &str| {
         params.distinguished_name.push(DnType::CommonName, name);
@@ -124,22 +142,28 @@ fn make(namespace: &str, today: Date) -> anyhow::Result<Secret> {
     let authority_key = KeyPair::generate()?;
     let ca = authority.self_signed(&authority_key)?.pem();
 
-    let mut params = dated(CertificateParams::new(names(namespace))?, SERVICE);
+    let mut params = dated(CertificateParams::new(names(namespace))?, SERVICES[0]);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &Issuer::new(authority, authority_key))?;
 
+    let former = before.and_then(|secret| secret.data.as_ref()?.get("ca.crt"));
+    let former = former.map_or_else(Default::default, |pem| String::from_utf8_lossy(&pem.0));
+    let annotations = [
+        (NAMES.to_owned(), names(namespace).join(",")),
+        (EXPIRES.to_owned(), expires.to_string()),
+    ];
     let data = [
-        ("ca.crt", ca),
+        ("ca.crt", bundle(&ca, &former)),
         ("tls.crt", certificate.pem()),
         ("tls.key", key.serialize_pem()),
     ];
     Ok(Secret {
         metadata: ObjectMeta {
             name: Some(SECRET.to_owned()),
-            annotations: Some(BTreeMap::from([(EXPIRES.to_owned(), expires.to_string())])),
+            annotations: Some(BTreeMap::from(annotations)),
             ..ObjectMeta::default()
         },
         type_: Some("kubernetes.io/tls".to_owned()),
@@ -152,11 +176,22 @@ fn make(namespace: &str, today: Date) -> anyhow::Result<Secret> {
     })
 }
 
+/// The newest authority, and as many of those before it as may still be in use.
+fn bundle(newest: &str, former: &str) -> String {
+    let former = former.split_inclusive(PEM_END);
+    let former = former.filter(|pem| pem.ends_with(PEM_END));
+    let all = std::iter::once(newest).chain(former).take(AUTHORITIES);
+    all.flat_map(|pem| [pem.trim(), "\n"]).collect()
+}
+
 /// The names that the coordinator is called by.
 fn names(namespace: &str) -> Vec<String> {
     let suffixes = ["", ".svc", ".svc.cluster.local"];
-    let full = suffixes.map(|suffix| format!("{SERVICE}.{namespace}{suffix}"));
-    let short = [SERVICE, "localhost", "127.0.0.1"].map(str::to_owned);
+    let full = SERVICES.iter().flat_map(|service| {
+        let full = |suffix| format!("{service}.{namespace}{suffix}");
+        suffixes.map(full)
+    });
+    let short = [SERVICES[0], "localhost", "127.0.0.1"].map(str::to_owned);
     short.into_iter().chain(full).collect()
 }
 
@@ -192,29 +227,66 @@ mod tests {
         Date::constant(2026, 3, 1)
     }
 
+    fn new(before: Option<&Secret>) -> Secret {
+        make("mica", today(), before).unwrap()
+    }
+
+    fn authorities(secret: &Secret) -> Vec<String> {
+        let pem = String::from_utf8(secret.data.as_ref().unwrap()["ca.crt"].0.clone()).unwrap();
+        let all = pem
+            .split_inclusive(PEM_END)
+            .map(|pem| pem.trim().to_owned());
+        all.filter(|pem| !pem.is_empty()).collect()
+    }
+
     #[test]
     fn a_certificate_is_used_until_sixty_days_before_its_end() {
-        let secret = make("mica", today()).unwrap();
-        let on = |days: i64| read(&secret, today().checked_add(days.days()).unwrap());
+        let secret = new(None);
+        let on = |days: i64| {
+            let day = today().checked_add(days.days()).unwrap();
+            read(&secret, "mica", day)
+        };
         assert!(on(0).is_some());
         assert!(on(VALID_DAYS - RENEWAL_DAYS - 1).is_some());
         assert!(on(VALID_DAYS - RENEWAL_DAYS).is_none());
     }
 
     #[test]
-    fn a_secret_that_is_not_whole_is_replaced() {
-        let mut secret = make("mica", today()).unwrap();
+    fn a_secret_that_is_not_whole_or_for_other_names_is_replaced() {
+        let mut secret = new(None);
+        assert!(read(&secret, "elsewhere", today()).is_none());
         secret.data.as_mut().unwrap().remove("tls.key");
-        assert!(read(&secret, today()).is_none());
-        assert!(read(&Secret::default(), today()).is_none());
+        assert!(read(&secret, "mica", today()).is_none());
+        assert!(read(&Secret::default(), "mica", today()).is_none());
     }
 
     #[test]
-    fn it_is_made_for_every_name_of_the_service() {
+    fn the_authorities_before_stay_known_for_two_renewals() {
+        let mut secrets = vec![new(None)];
+        for _ in 0..3 {
+            let renewed = new(secrets.last());
+            secrets.push(renewed);
+        }
+        let own = |secret: &Secret| authorities(secret).remove(0);
+        let expected: Vec<_> = secrets.iter().skip(1).rev().map(own).collect();
+        assert_eq!(authorities(&secrets[3]), expected);
+        assert_eq!(
+            authorities(&secrets[1]),
+            [own(&secrets[1]), own(&secrets[0])]
+        );
+        // What somebody has written there by hand is no authority.
+        let mut odd = new(None);
+        odd.data.as_mut().unwrap().get_mut("ca.crt").unwrap().0 = b"\xff nonsense".to_vec();
+        assert_eq!(authorities(&new(Some(&odd))).len(), 1);
+    }
+
+    #[test]
+    fn it_is_made_for_every_name_of_the_services() {
         let names = names("ns");
         for name in [
             "mica-coordinator.ns.svc",
             "mica-coordinator.ns.svc.cluster.local",
+            "mica-admission.ns.svc",
             "localhost",
         ] {
             assert!(names.iter().any(|it| it == name), "{name}");

@@ -104,9 +104,14 @@ impl Doorkeeper {
         self.leads.store(true, Ordering::Release);
     }
 
+    /// Whether this coordinator leads.
+    pub(crate) fn is_open(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
     /// The node whose agent has sent this metadata.
     pub(crate) async fn node(&self, metadata: &MetadataMap) -> Result<String, Refusal> {
-        if !self.leads.load(Ordering::Acquire) {
+        if !self.is_open() {
             return Err(Refusal::NotLeading);
         }
         let token = bearer(metadata).ok_or(Refusal::NoToken)?;

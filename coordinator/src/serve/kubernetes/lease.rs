@@ -38,6 +38,8 @@ pub(crate) struct Candidate {
     /// The name of its pod. A container that is started again in its pod may go on at once: the one before is dead.
     me: String,
     seen: Option<Seen>,
+    /// When it was last asked for and got.
+    renewed: Instant,
     role: Option<&'static str>,
 }
 
@@ -94,17 +96,21 @@ impl Candidate {
             pods: Api::namespaced(client.clone(), namespace),
             me: pod.to_owned(),
             seen: None,
+            renewed: Instant::now(),
             role: None,
         }
     }
 
-    /// Waits until the lease is ours.
+    /// Waits until the lease is ours, or renews it.
     pub(crate) async fn win(&mut self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
             ticks.tick().await;
+            // What is asked for counts from before it was asked for.
+            let asked = Instant::now();
             match self.try_hold().await {
                 Ok(true) => {
+                    self.renewed = asked;
                     info!(holder = self.me, "leads");
                     self.play("leader").await;
                     return;
@@ -117,16 +123,14 @@ impl Candidate {
 
     /// Holds the lease until it is lost; the error says why.
     pub(crate) async fn hold(&mut self) -> anyhow::Error {
-        let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(INTERVAL).await;
             self.play("leader").await;
-            // What is asked for counts from before it was asked for.
             let asked = Instant::now();
             match self.try_hold().await {
-                Ok(true) => renewed = asked,
+                Ok(true) => self.renewed = asked,
                 Ok(false) => return anyhow::anyhow!("another coordinator has taken the lease"),
-                Err(error) if renewed.elapsed() > DEADLINE.saturating_sub(REQUEST_TIMEOUT) => {
+                Err(error) if self.renewed.elapsed() > DEADLINE.saturating_sub(REQUEST_TIMEOUT) => {
                     return error.context("the lease could not be renewed in time");
                 }
                 Err(error) => warn!(error = format!("{error:#}"), "cannot renew the lease yet"),

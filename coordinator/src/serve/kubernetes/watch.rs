@@ -10,6 +10,7 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
+    api::ListParams,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -24,6 +25,9 @@ use crate::serve::{
     cluster::Cluster,
     objects::{NodeObject, Pod as PodState},
 };
+
+/// What has ended holds nothing; that it has ended is a deletion to a watch that asks so.
+const LIVING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Starts the watches. They run until aborted.
 pub(crate) fn watch(
@@ -42,10 +46,19 @@ pub(crate) fn watch(
     ));
 }
 
+/// Sees all pods as they are now, whatever the watch has brought so far.
+pub(super) async fn catch_up(client: &Client, cluster: &Cluster) -> kube::Result<()> {
+    // Without a version asked for, the answer is what the API server has last written.
+    let now = ListParams::default().fields(LIVING);
+    let pods = Api::<Pod>::all(client.clone()).list(&now).await?;
+    let pods = pods.iter().filter_map(PodState::of).collect();
+    cluster.update(|index| index.observe(|objects| objects.set_pods(pods)));
+    Ok(())
+}
+
 async fn pods(api: Api<Pod>, cluster: Arc<Cluster>) {
     let mut listed = BTreeMap::new();
-    // What has ended holds nothing; that it has ended is a deletion to a watch that asks so.
-    let config = watcher::Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+    let config = watcher::Config::default().fields(LIVING);
     follow(api, config, |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(pod) => listed.extend(PodState::of(&pod)),

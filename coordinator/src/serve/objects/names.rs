@@ -24,12 +24,3 @@ pub(crate) const CONDITION: &str = "MicaManaged";
 pub(crate) const DEVICE_PLUGIN: &str = "nvidia.com/gpu.deploy.device-plugin";
 /// Label of GPU Feature Discovery: how slices are offered.
 pub(crate) const STRATEGY: &str = "nvidia.com/mig.strategy";
-/// What resource names of slices begin with.
-pub(crate) const SLICE_PREFIX: &str = "nvidia.com/mig-";
-/// Resource name of whole GPUs.
-pub(crate) const WHOLE_GPU: &str = "nvidia.com/gpu";
-
-/// The resource name of slices of a profile: `nvidia.com/mig-1g.5gb.me` for `1g.5gb+me`.
-pub(crate) fn resource(profile: &str) -> String {
-    format!("{SLICE_PREFIX}{}", profile.replace('+', "."))
-}

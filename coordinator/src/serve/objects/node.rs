@@ -5,7 +5,9 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::names::{CONDITION, MANAGED, MANAGED_VALUE, OTHER_MANAGERS, SLICE_PREFIX, WHOLE_GPU};
+use mica_model::{SLICE_PREFIX, WHOLE_GPU};
+
+use super::names::{CONDITION, MANAGED, MANAGED_VALUE, OTHER_MANAGERS};
 use super::quantity;
 
 /// What of a node matters.

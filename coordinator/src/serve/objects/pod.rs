@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self as k8s, NodeSelectorTerm, Toleration};
-use mica_model::Pod as PodName;
+use mica_model::{Pod as PodName, SLICE_PREFIX, WHOLE_GPU};
 
-use super::names::{GATE, RELEASED_TO, SLICE_PREFIX, WHOLE_GPU};
+use super::names::{GATE, RELEASED_TO};
 use super::quantity;
 
 /// What of a pod matters: where it runs or may run, and what it asks for.

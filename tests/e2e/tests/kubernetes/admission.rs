@@ -1,4 +1,5 @@
-//! Which pods get the gate, and who may take it away. The cases are those of the webhook too (`coordinator/src/admission`).
+//! Which pods get the gate, and who may take it away: the same, whether a policy of the API server adds it or the coordinator's
+//! webhook, which `MICA_TEST_ADMISSION` says. `tests/run` runs these tests with both.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -7,6 +8,18 @@ use crate::api::{Api, wait_for};
 
 const CASES: &str = include_str!("admission.json");
 const COORDINATOR: &str = "system:serviceaccount:mica:mica-coordinator";
+
+/// `policy` or `webhook`: who adds the gate here.
+fn mode() -> String {
+    std::env::var("MICA_TEST_ADMISSION").unwrap_or_else(|_| "policy".to_owned())
+}
+
+/// A namespace of its own, also when the tests run again with the other mode.
+async fn namespace(api: &Api, name: &str) -> String {
+    let name = format!("{name}-{}", mode());
+    api.managed_namespace(&name).await;
+    name
+}
 
 fn slice_pod(name: &str) -> Value {
     json!({
@@ -53,14 +66,14 @@ fn resources(pod: &Value) -> Vec<Value> {
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn every_case_of_the_table_holds() {
     let api = Api::administrator();
-    api.managed_namespace("admission").await;
-    let pods = "api/v1/namespaces/admission/pods?dryRun=All";
+    let namespace = namespace(&api, "admission").await;
+    let pods = format!("api/v1/namespaces/{namespace}/pods?dryRun=All");
     let cases: Vec<Value> = serde_json::from_str(CASES).unwrap();
     assert!(cases.len() >= 12);
     for case in &cases {
         let name = case["case"].as_str().unwrap();
         let pod = json!({"metadata": {"name": "pod"}, "spec": case["spec"]});
-        match (api.create(pods, &pod).await, case["refused"].as_str()) {
+        match (api.create(&pods, &pod).await, case["refused"].as_str()) {
             (Ok(pod), None) => {
                 assert_eq!(json!(gates(&pod)), case["gates"], "{name}");
                 assert_eq!(json!(resources(&pod)), case["resources"], "{name}");
@@ -74,15 +87,71 @@ async fn every_case_of_the_table_holds() {
     }
 }
 
+const REGISTRATION: &str = "apis/admissionregistration.k8s.io/v1";
+
+/// Else the tests would judge the other one twice.
+#[tokio::test]
+#[ignore = "needs a test cluster: make test brings one up"]
+async fn one_of_the_two_adds_the_gate() {
+    let api = Api::administrator();
+    for (kind, of) in [
+        ("mutatingadmissionpolicies", "policy"),
+        ("mutatingwebhookconfigurations", "webhook"),
+    ] {
+        let found = api
+            .get(&format!("{REGISTRATION}/{kind}/mica-slice-gate"))
+            .await;
+        assert_eq!(found.is_ok(), mode() == of, "{kind}: {found:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a test cluster: make test brings one up"]
+async fn the_api_server_is_told_again_by_which_authority_it_knows_the_webhook() {
+    if mode() != "webhook" {
+        return;
+    }
+    let api = Api::administrator();
+    let path = format!("{REGISTRATION}/mutatingwebhookconfigurations/mica-slice-gate");
+    let bundle = async || {
+        let configuration = api.get(&path).await.ok()?;
+        configuration
+            .pointer("/webhooks/0/clientConfig/caBundle")
+            .cloned()
+    };
+    let known = wait_for("the authority of the webhook", bundle).await;
+    let forget = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
+    api.patch(&path, &forget).await.unwrap();
+    assert_eq!(
+        wait_for("the authority to be told again", bundle).await,
+        known
+    );
+    // Not only by the replica that leads.
+    let slices = "apis/discovery.k8s.io/v1/namespaces/mica/endpointslices?labelSelector=kubernetes.io/service-name=mica-admission";
+    wait_for("both replicas to serve the webhook", async || {
+        let slices = api.get(slices).await.ok()?;
+        let endpoints = slices["items"]
+            .as_array()?
+            .iter()
+            .flat_map(|slice| slice["endpoints"].as_array());
+        let ready = endpoints
+            .flatten()
+            .filter(|it| it["conditions"]["ready"] == true);
+        (ready.count() == 2).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn pods_of_other_namespaces_are_left_alone() {
     let api = Api::administrator();
-    let namespace = json!({"metadata": {"name": "not-managed"}});
+    let name = format!("not-managed-{}", mode());
+    let namespace = json!({"metadata": {"name": name}});
     api.create("api/v1/namespaces", &namespace).await.unwrap();
-    let pods = "api/v1/namespaces/not-managed/pods?dryRun=All";
+    let pods = format!("api/v1/namespaces/{name}/pods?dryRun=All");
     let pod = wait_for("a pod to be admitted", async || {
-        api.create(pods, &slice_pod("pod")).await.ok()
+        api.create(&pods, &slice_pod("pod")).await.ok()
     })
     .await;
     assert_eq!(gates(&pod), ["example.com/kept"]);
@@ -107,10 +176,10 @@ async fn tenant(api: &Api, namespace: &str) -> Api {
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn nobody_but_the_coordinator_releases_a_pod_or_moves_a_released_one() {
     let api = Api::administrator();
-    api.managed_namespace("guarded").await;
-    let tenant = tenant(&api, "guarded").await;
-    let pods = "api/v1/namespaces/guarded/pods";
-    let pod = tenant.create(pods, &slice_pod("pod")).await.unwrap();
+    let namespace = namespace(&api, "guarded").await;
+    let tenant = tenant(&api, &namespace).await;
+    let pods = format!("api/v1/namespaces/{namespace}/pods");
+    let pod = tenant.create(&pods, &slice_pod("pod")).await.unwrap();
     assert_eq!(gates(&pod), ["example.com/kept", "mica.dev/slice"]);
 
     let path = format!("{pods}/pod");
@@ -152,10 +221,10 @@ async fn nobody_but_the_coordinator_releases_a_pod_or_moves_a_released_one() {
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn tenants_still_may_change_what_is_theirs() {
     let api = Api::administrator();
-    api.managed_namespace("theirs").await;
-    let tenant = tenant(&api, "theirs").await;
-    let pods = "api/v1/namespaces/theirs/pods";
-    tenant.create(pods, &slice_pod("pod")).await.unwrap();
+    let namespace = namespace(&api, "theirs").await;
+    let tenant = tenant(&api, &namespace).await;
+    let pods = format!("api/v1/namespaces/{namespace}/pods");
+    tenant.create(&pods, &slice_pod("pod")).await.unwrap();
     let path = format!("{pods}/pod");
     let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]);
     tenant.patch(&path, &label).await.unwrap();

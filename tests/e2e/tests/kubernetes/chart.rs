@@ -64,8 +64,7 @@ fn values_that_cannot_work_are_refused_with_the_remedy(#[case] value: &str, #[ca
 
 #[rstest]
 #[case(&["--namespace=mica", "--kube-version=1.29.0"], "needs Kubernetes 1.30 or newer")]
-#[case(&["--namespace=mica", "--kube-version=1.32.0", "--set=admission.mode=policy"], "set admission.mode to none")]
-#[case(&["--namespace=mica", "--kube-version=1.32.0"], "which this version's coordinator does not serve yet")]
+#[case(&["--namespace=mica", "--kube-version=1.32.0", "--set=admission.mode=policy"], "set admission.mode to webhook")]
 #[case(&["--namespace=default"], "--namespace mica --create-namespace")]
 #[ignore = "needs a test cluster: make test brings one up"]
 fn clusters_that_cannot_work_are_refused_with_the_remedy(
@@ -81,6 +80,7 @@ fn clusters_that_cannot_work_are_refused_with_the_remedy(
 /// With everything on, and once for each way of admission; Prometheus Operator's resources are left out, whose API is not there.
 #[rstest]
 #[case("policy")]
+#[case("webhook")]
 #[case("none")]
 #[ignore = "needs a test cluster: make test brings one up"]
 fn the_api_server_takes_what_is_rendered(#[case] admission: &str) {
@@ -116,6 +116,53 @@ fn the_api_server_takes_what_is_rendered(#[case] admission: &str) {
     let applied = kubectl.arg("-f").arg(&manifest).output().unwrap();
     assert!(applied.status.success(), "{}", text(&applied.stderr));
     let kinds = text(&applied.stdout);
-    let policies = kinds.matches("mutatingadmissionpolicy.").count();
-    assert_eq!(policies, usize::from(admission == "policy"), "{kinds}");
+    for (kind, of) in [
+        ("mutatingadmissionpolicy.", "policy"),
+        ("mutatingwebhookconfiguration.", "webhook"),
+    ] {
+        let count = kinds.matches(kind).count();
+        assert_eq!(count, usize::from(admission == of), "{kinds}");
+    }
+}
+
+/// Who gates pods on a cluster of this version when nothing is said.
+#[rstest]
+#[case(
+    "1.36.0",
+    Some("admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"),
+    "kind: MutatingAdmissionPolicy\n"
+)]
+#[case(
+    "1.34.0",
+    Some("admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"),
+    "kind: MutatingAdmissionPolicy\n"
+)]
+#[case("1.35.0", None, "kind: MutatingWebhookConfiguration\n")]
+#[case("1.30.0", None, "kind: MutatingWebhookConfiguration\n")]
+#[ignore = "needs a test cluster: make test brings one up"]
+fn the_way_of_admission_follows_from_the_cluster(
+    #[case] version: &str,
+    #[case] api: Option<&str>,
+    #[case] kind: &str,
+) {
+    let version = format!("--kube-version={version}");
+    let mut arguments = vec![
+        "template",
+        "mica",
+        "deploy/chart",
+        "--namespace=mica",
+        &version,
+    ];
+    let api = api.map(|api| format!("--api-versions={api}"));
+    arguments.extend(api.as_deref());
+    let rendered = helm(&arguments);
+    assert!(rendered.status.success(), "{}", text(&rendered.stderr));
+    let manifest = text(&rendered.stdout);
+    let kinds = [
+        "kind: MutatingAdmissionPolicy\n",
+        "kind: MutatingWebhookConfiguration\n",
+    ];
+    for each in kinds {
+        assert_eq!(manifest.contains(each), each == kind, "{each}");
+    }
 }

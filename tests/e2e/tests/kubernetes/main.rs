@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod admission;
+mod adopt;
 mod api;
 mod chart;
 mod clearml;

@@ -25,7 +25,7 @@ use self::{
 )]
 fn histories() -> u32 {
     let given = std::env::var("MICA_ACCOUNTS").ok();
-    given.map_or(300, |text| text.parse().unwrap())
+    given.map_or(100, |text| text.parse().unwrap())
 }
 
 proptest! {

@@ -37,6 +37,8 @@ pub(super) enum Event {
     Restart(usize),
     /// It gets the lease.
     Lead(usize),
+    /// It gets the lease, the agents follow it, and it plans and writes at once, whatever it has heard.
+    TakeOver(usize),
     /// Seconds go by.
     Wait(u64),
 }
@@ -70,11 +72,12 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         5 => node().prop_map(Event::Execute),
         1 => node().prop_map(Event::Leave),
         3 => (node(), coordinator()).prop_map(|(node, to)| Event::Join(node, to)),
-        6 => (coordinator(), 1..6_usize).prop_map(|(who, count)| Event::Hear(who, count)),
+        4 => (coordinator(), 1..6_usize).prop_map(|(who, count)| Event::Hear(who, count)),
         7 => coordinator().prop_map(Event::Round),
         9 => (coordinator(), any(), fate).prop_map(|(who, which, fate)| Event::Write(who, which, fate)),
         1 => coordinator().prop_map(Event::Restart),
         1 => coordinator().prop_map(Event::Lead),
+        2 => coordinator().prop_map(Event::TakeOver),
         1 => (0..70_u64).prop_map(Event::Wait),
     ]
 }

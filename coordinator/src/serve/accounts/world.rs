@@ -145,7 +145,22 @@ impl World {
                 self.coordinators[who].list(&self.api);
                 self.coordinators[who].leads = true;
             }
+            Event::TakeOver(who) => self.take_over(who),
             Event::Wait(seconds) => self.now += Duration::from_secs(seconds),
+        }
+    }
+
+    fn take_over(&mut self, who: usize) {
+        self.happen(Event::Lead(who));
+        for node in 0..2 {
+            self.happen(Event::Leave(node));
+            self.happen(Event::Join(node, who));
+        }
+        for _ in 0..2 {
+            self.happen(Event::Round(who));
+            for write in self.coordinators[who].index.writes() {
+                self.write(who, &write, Fate::Answered);
+            }
         }
     }
 

@@ -23,6 +23,28 @@ pub(super) struct Release {
     pub(super) asked: bool,
 }
 
+/// How many devices pods on their way to nodes will take, by node and resource name.
+#[derive(Debug, Default)]
+struct Owed(BTreeMap<String, BTreeMap<String, u32>>);
+
+impl Owed {
+    fn of(&self, node: &str, resource: &str) -> u32 {
+        let of_node = self.0.get(node);
+        of_node
+            .and_then(|owed| owed.get(resource))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn add<R: AsRef<str>>(&mut self, node: &str, devices: &BTreeMap<R, u32>) {
+        for (resource, count) in devices {
+            let of_node = self.0.entry(node.to_owned()).or_default();
+            let sum = of_node.entry(resource.as_ref().to_owned()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+    }
+}
+
 impl Index {
     /// Gated pods that are on their way already, and their nodes.
     pub(crate) fn promised(&self) -> BTreeMap<PodName, String> {
@@ -54,10 +76,15 @@ impl Index {
     /// Decides to release the gated ones of these pods whose slices are all ready, as far as the kubelet surely has devices for them:
     /// it gives any device of the resource, so they are counted.
     pub(crate) fn promise(&mut self, placed: &[Placed]) {
+        let mut owed = self.owed();
         let mut promised = false;
         for placed in placed {
-            if self.can_promise(placed) {
-                promised |= self.promise_one(placed);
+            if self.can_promise(placed, &owed) && self.promise_one(placed) {
+                promised = true;
+                let pods = self.objects.as_ref().map(Objects::pods);
+                if let Some(pod) = pods.and_then(|pods| pods.get(&placed.pod)) {
+                    owed.add(&placed.node, &pod.request.slices);
+                }
             }
         }
         if promised {
@@ -66,7 +93,7 @@ impl Index {
         }
     }
 
-    fn can_promise(&self, placed: &Placed) -> bool {
+    fn can_promise(&self, placed: &Placed, owed: &Owed) -> bool {
         let Some(pod) = self
             .objects
             .as_ref()
@@ -84,7 +111,7 @@ impl Index {
                 .all(|(id, slice)| self.is_ready(id, *slice))
             && pod.request.slices.iter().all(|(name, count)| {
                 let free = self.free(&placed.node, node, name);
-                free >= self.owed(&placed.node, node, name).saturating_add(*count)
+                free >= owed.of(&placed.node, name).saturating_add(*count)
             })
     }
 
@@ -108,15 +135,16 @@ impl Index {
         u32::try_from(free.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
-    /// Devices of the resource that pods on their way to the node will take.
-    fn owed(&self, name: &str, node: &Node, resource: &str) -> u32 {
-        let pods = self.objects.iter().flat_map(Objects::pods);
-        pods.filter(|(pod_name, pod)| destination(&self.keep.releases, pod_name, pod) == Some(name))
-            .map(|(pod_name, pod)| {
-                let needed = needed(node, pod_name, pod);
-                needed.get(resource).copied().unwrap_or(0)
-            })
-            .fold(0, u32::saturating_add)
+    /// Devices that pods on their way to nodes will take.
+    fn owed(&self) -> Owed {
+        let mut owed = Owed::default();
+        for (name, pod) in self.objects.iter().flat_map(Objects::pods) {
+            let node = destination(&self.keep.releases, name, pod);
+            if let Some((node, state)) = node.and_then(|node| self.nodes.get_key_value(node)) {
+                owed.add(node, &needed(state, name, pod));
+            }
+        }
+        owed
     }
 
     fn promise_one(&mut self, placed: &Placed) -> bool {

@@ -11,7 +11,8 @@ const COORDINATOR: &str = "system:serviceaccount:mica:mica-coordinator";
 
 /// `policy` or `webhook`: who adds the gate here.
 fn mode() -> String {
-    std::env::var("MICA_TEST_ADMISSION").unwrap_or_else(|_| "policy".to_owned())
+    let said = std::env::var_os("MICA_TEST_ADMISSION");
+    said.map_or_else(|| "policy".to_owned(), |mode| mode.into_string().unwrap())
 }
 
 /// A namespace of its own, also when the tests run again with the other mode.
@@ -130,10 +131,8 @@ async fn the_api_server_is_told_again_by_which_authority_it_knows_the_webhook() 
     let slices = "apis/discovery.k8s.io/v1/namespaces/mica/endpointslices?labelSelector=kubernetes.io/service-name=mica-admission";
     wait_for("both replicas to serve the webhook", async || {
         let slices = api.get(slices).await.ok()?;
-        let endpoints = slices["items"]
-            .as_array()?
-            .iter()
-            .flat_map(|slice| slice["endpoints"].as_array());
+        let slices = slices["items"].as_array()?.iter();
+        let endpoints = slices.filter_map(|slice| slice["endpoints"].as_array());
         let ready = endpoints
             .flatten()
             .filter(|it| it["conditions"]["ready"] == true);

@@ -9,6 +9,18 @@ use crate::api::{Api, folder, sources, wait_for};
 
 const NODE: &str = "api/v1/nodes/adopted";
 
+/// What is said before anything is done.
+const EXPLAINED: &str = "\
+adopted belongs to nos and NVIDIA's mig-manager.
+Labels:
+  - nos.nebuly.com/gpu-partitioning=mig
+  - nvidia.com/gpu.deploy.device-plugin=true
+  + nvidia.com/gpu.deploy.device-plugin=false
+  + nvidia.com/gpu.deploy.mig-manager=false
+  - nvidia.com/mig.config=all-1g.5gb
+By hand:
+";
+
 fn adopt(arguments: &[&str]) -> Output {
     let mica = Programs::built().unwrap().mica;
     let mut enter = Command::new(sources().join("tests/cluster/enter"));
@@ -39,6 +51,30 @@ async fn managed(api: &Api) -> Option<(Value, Value)> {
     Some((condition["status"].clone(), condition["reason"].clone()))
 }
 
+/// A node of nos and mig-manager, which the coordinator leaves alone, with a pod on it that holds a slice.
+async fn a_node_of_others(api: &Api, labels: &Value) {
+    let node = json!({"metadata": {"name": "adopted", "labels": labels}});
+    api.create("api/v1/nodes", &node).await.unwrap();
+    said(api, "the node is left to others", "False", "ManagedByOther").await;
+    let limits = json!({"nvidia.com/mig-1g.5gb": "1"});
+    let container = json!({"name": "main", "image": "a", "resources": {"limits": limits}});
+    let holder = json!({
+        "metadata": {"name": "holds-a-slice"},
+        "spec": {"nodeName": "adopted", "containers": [container]},
+    });
+    let pods = "api/v1/namespaces/default/pods";
+    api.create(pods, &holder).await.unwrap();
+}
+
+/// Waits until the coordinator says so of the node.
+async fn said(api: &Api, what: &str, status: &str, reason: &str) {
+    let expected = (json!(status), json!(reason));
+    wait_for(what, async || {
+        managed(api).await.filter(|said| *said == expected)
+    })
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn a_node_is_taken_over_from_another_program() {
@@ -49,51 +85,23 @@ async fn a_node_is_taken_over_from_another_program() {
         "nvidia.com/mig.config": "all-1g.5gb",
         "nvidia.com/gpu.deploy.device-plugin": "true",
     });
-    let node = json!({"metadata": {"name": "adopted", "labels": before}});
-    api.create("api/v1/nodes", &node).await.unwrap();
-    let refused = (json!("False"), json!("ManagedByOther"));
-    wait_for("the coordinator to leave the node to nos", async || {
-        managed(&api).await.filter(|said| *said == refused)
-    })
-    .await;
-    let limits = json!({"nvidia.com/mig-1g.5gb": "1"});
-    let holder = json!({
-        "metadata": {"name": "holds-a-slice"},
-        "spec": {
-            "nodeName": "adopted",
-            "containers": [{"name": "main", "image": "a", "resources": {"limits": limits}}],
-        },
-    });
-    api.create("api/v1/namespaces/default/pods", &holder)
-        .await
-        .unwrap();
+    a_node_of_others(&api, &before).await;
 
     let output = adopt(&["adopted"]);
-    let said = text(&output.stderr);
     assert_eq!(code(&output), Some(4), "{output:?}");
-    for words in [
-        "default/holds-a-slice (1 nvidia.com/mig-1g.5gb)",
-        "--with-running-pods",
-    ] {
-        assert!(said.contains(words), "{said}");
-    }
+    let refusal = text(&output.stderr);
+    let holder = "default/holds-a-slice (1 nvidia.com/mig-1g.5gb)";
+    assert!(
+        refusal.contains(holder) && refusal.contains("--with-running-pods"),
+        "{refusal}"
+    );
     let output = adopt(&["adopted", "--with-running-pods", "--dry-run"]);
     assert_eq!(code(&output), Some(0), "{output:?}");
-    let said = text(&output.stdout);
-    let expected = "\
-adopted belongs to nos and NVIDIA's mig-manager.
-Labels:
-  - nos.nebuly.com/gpu-partitioning=mig
-  - nvidia.com/gpu.deploy.device-plugin=true
-  + nvidia.com/gpu.deploy.device-plugin=false
-  + nvidia.com/gpu.deploy.mig-manager=false
-  - nvidia.com/mig.config=all-1g.5gb
-By hand:
-";
-    assert!(said.starts_with(expected), "{said}");
+    let explained = text(&output.stdout);
+    assert!(explained.starts_with(EXPLAINED), "{explained}");
     assert!(
-        said.ends_with("Nothing was changed (--dry-run).\n"),
-        "{said}"
+        explained.ends_with("Nothing was changed (--dry-run).\n"),
+        "{explained}"
     );
     assert_eq!(labels(&api).await, before);
 
@@ -105,26 +113,21 @@ By hand:
         "nvidia.com/gpu.deploy.mig-manager": "false",
     });
     assert_eq!(labels(&api).await, after);
-    let taken = (json!("True"), json!("Managed"));
-    wait_for("the coordinator to take the node", async || {
-        managed(&api).await.filter(|said| *said == taken)
-    })
-    .await;
+    said(&api, "the coordinator takes the node", "True", "Managed").await;
     let output = adopt(&["adopted"]);
+    let done = "adopted is Mica's already: nothing to do.\n";
     assert_eq!(
-        text(&output.stdout),
-        "adopted is Mica's already: nothing to do.\n"
+        (code(&output), text(&output.stdout).as_str()),
+        (Some(0), done)
     );
-    assert_eq!(code(&output), Some(0), "{output:?}");
-
     let output = adopt(&["adoptd"]);
-    assert_eq!(code(&output), Some(1));
+    let unknown = "error: no node \"adoptd\"; did you mean adopted?\n";
     assert_eq!(
-        text(&output.stderr),
-        "error: no node \"adoptd\"; did you mean adopted?\n"
+        (code(&output), text(&output.stderr).as_str()),
+        (Some(1), unknown)
     );
-    api.delete("api/v1/namespaces/default/pods/holds-a-slice")
-        .await
-        .unwrap();
+
+    let pod = "api/v1/namespaces/default/pods/holds-a-slice";
+    api.delete(pod).await.unwrap();
     api.delete(NODE).await.unwrap();
 }

@@ -3,6 +3,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::api::{Api, wait_for};
 
@@ -15,11 +16,22 @@ fn mode() -> String {
     said.map_or_else(|| "policy".to_owned(), |mode| mode.into_string().unwrap())
 }
 
-/// A namespace of its own, also when the tests run again with the other mode.
-async fn namespace(api: &Api, name: &str) -> String {
+/// Held to write while the API server may not know the webhook, and to read while it has to.
+static KNOWN: RwLock<()> = RwLock::const_new(());
+
+/// A namespace of its own, also when the tests run again with the other mode, where the API server has pods gated.
+async fn namespace(api: &Api, name: &str) -> (String, RwLockReadGuard<'static, ()>) {
+    let known = KNOWN.read().await;
     let name = format!("{name}-{}", mode());
     api.managed_namespace(&name).await;
-    name
+    let pods = format!("api/v1/namespaces/{name}/pods?dryRun=All");
+    // Neither an authority nor a new namespace is known to all of the API server at once.
+    wait_for("a pod to be gated", async || {
+        let pod = api.create(&pods, &slice_pod("pod")).await.ok()?;
+        gates(&pod).contains(&"mica.dev/slice").then_some(())
+    })
+    .await;
+    (name, known)
 }
 
 fn slice_pod(name: &str) -> Value {
@@ -67,7 +79,7 @@ fn resources(pod: &Value) -> Vec<Value> {
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn every_case_of_the_table_holds() {
     let api = Api::administrator();
-    let namespace = namespace(&api, "admission").await;
+    let (namespace, _known) = namespace(&api, "admission").await;
     let pods = format!("api/v1/namespaces/{namespace}/pods?dryRun=All");
     let cases: Vec<Value> = serde_json::from_str(CASES).unwrap();
     assert!(cases.len() >= 12);
@@ -112,6 +124,7 @@ async fn the_api_server_is_told_again_by_which_authority_it_knows_the_webhook() 
     if mode() != "webhook" {
         return;
     }
+    let _unknown = KNOWN.write().await;
     let api = Api::administrator();
     let path = format!("{REGISTRATION}/mutatingwebhookconfigurations/mica-slice-gate");
     let bundle = async || {
@@ -175,7 +188,7 @@ async fn tenant(api: &Api, namespace: &str) -> Api {
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn nobody_but_the_coordinator_releases_a_pod_or_moves_a_released_one() {
     let api = Api::administrator();
-    let namespace = namespace(&api, "guarded").await;
+    let (namespace, _known) = namespace(&api, "guarded").await;
     let tenant = tenant(&api, &namespace).await;
     let pods = format!("api/v1/namespaces/{namespace}/pods");
     let pod = tenant.create(&pods, &slice_pod("pod")).await.unwrap();
@@ -220,7 +233,7 @@ async fn nobody_but_the_coordinator_releases_a_pod_or_moves_a_released_one() {
 #[ignore = "needs a test cluster: make test brings one up"]
 async fn tenants_still_may_change_what_is_theirs() {
     let api = Api::administrator();
-    let namespace = namespace(&api, "theirs").await;
+    let (namespace, _known) = namespace(&api, "theirs").await;
     let tenant = tenant(&api, &namespace).await;
     let pods = format!("api/v1/namespaces/{namespace}/pods");
     tenant.create(&pods, &slice_pod("pod")).await.unwrap();

@@ -16,6 +16,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Together with [`PING_INTERVAL`] about 15 s until a node counts as lost when its machine vanishes; a process that dies is
 /// noticed at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Listens on an address that a flag named; the address that it became.
 pub(super) async fn bind(
     flag: &str,

@@ -1,5 +1,7 @@
 //! Programs that partition the GPUs of nodes, and what has to be known to take a node over from them.
 
+use crate::serve::objects::names::{CDMO, MIG_CONFIG, NOS};
+
 /// A program.
 #[derive(Debug)]
 pub(super) struct Manager {
@@ -13,11 +15,11 @@ pub(super) struct Manager {
     pub(super) by_hand: &'static [&'static str],
 }
 
-/// Those that are known. Their labels are [`crate::serve`]'s `OTHER_MANAGERS`.
+/// Those that are known: they are those of `OTHER_MANAGERS`.
 pub(super) const MANAGERS: [Manager; 3] = [
     Manager {
         name: "ClearML's Dynamic MIG Operator (CDMO)",
-        label: "cdmo.clear.ml/gpu-partitioning",
+        label: CDMO,
         image: "cdmo",
         by_hand: &[
             "CDMO asks for NVIDIA's device plugin with volume-mounts and device nodes; for the same at Mica: \
@@ -27,13 +29,13 @@ pub(super) const MANAGERS: [Manager; 3] = [
     },
     Manager {
         name: "nos",
-        label: "nos.nebuly.com/gpu-partitioning",
+        label: NOS,
         image: "nos-",
         by_hand: &["when no node is left to nos, uninstall its chart"],
     },
     Manager {
         name: "NVIDIA's mig-manager",
-        label: "nvidia.com/mig.config",
+        label: MIG_CONFIG,
         image: "mig-manager",
         by_hand: &[
             "do not label the node nvidia.com/mig.config any more, also not by scripts: Mica would leave it alone again",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::managers::{DEVICE_PLUGIN_IMAGE, MANAGERS, Manager};
 use crate::serve::objects::{
     Pod as PodState,
-    names::{DEVICE_PLUGIN, MANAGED, MANAGED_VALUE},
+    names::{DEVICE_PLUGIN, MANAGED, MANAGED_VALUE, MIG_CONFIG},
 };
 
 /// Label by which the GPU Operator runs its mig-manager on a node.
@@ -56,7 +56,7 @@ impl Switch {
             (DEVICE_PLUGIN, Some("false")),
         ]);
         after.extend(from.iter().map(|manager| (manager.label, None)));
-        let has_mig_manager = labels.contains_key("nvidia.com/mig.config");
+        let has_mig_manager = labels.contains_key(MIG_CONFIG);
         if has_mig_manager || labels.contains_key(MIG_MANAGER) {
             after.insert(MIG_MANAGER, Some("false"));
         }

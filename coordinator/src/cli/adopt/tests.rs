@@ -93,8 +93,7 @@ fn pods_that_hold_devices_are_a_reason_not_to() {
     let refusal = switch.refusal(false).unwrap();
     let holder = "ns/train (2 nvidia.com/mig-1g.5gb, 1 nvidia.com/gpu)";
     assert!(
-        refusal.contains(&format!("given out (1): {holder};"))
-            || refusal.contains(&format!("(1): {holder};")),
+        refusal.contains(&format!("made or gave out (1): {holder};")),
         "{refusal}"
     );
     assert!(refusal.contains("kubectl cordon n") && refusal.contains("--with-running-pods"));

@@ -29,14 +29,16 @@ pub(super) fn choose(
             candidates.entry(name).or_default().push((worse, place));
         }
     }
+    for places in candidates.values_mut() {
+        places.sort();
+    }
     let mut kept = BTreeMap::new();
     for again in [true, false] {
         for (pod, needed) in needs {
             for (resource, count) in needed {
-                let Some(candidates) = candidates.get_mut(*resource) else {
+                let Some(candidates) = candidates.get(*resource) else {
                     continue;
                 };
-                candidates.sort();
                 let mine =
                     |kept: &BTreeMap<_, _>, place: &(String, Slice)| kept.get(place) == Some(*pod);
                 let has = candidates

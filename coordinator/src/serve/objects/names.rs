@@ -8,12 +8,14 @@ pub(crate) const RELEASED_TO: &str = "mica.dev/released-to";
 pub(crate) const MANAGED: &str = "mica.dev/partitioning";
 /// See [`MANAGED`].
 pub(crate) const MANAGED_VALUE: &str = "dynamic";
-/// Labels by which other programs cut GPUs: ClearML's Dynamic MIG Operator, nos, NVIDIA's mig-manager.
-pub(crate) const OTHER_MANAGERS: [&str; 3] = [
-    "cdmo.clear.ml/gpu-partitioning",
-    "nos.nebuly.com/gpu-partitioning",
-    "nvidia.com/mig.config",
-];
+/// Label on nodes whose GPUs ClearML's Dynamic MIG Operator cuts.
+pub(crate) const CDMO: &str = "cdmo.clear.ml/gpu-partitioning";
+/// Label on nodes whose GPUs nos cuts.
+pub(crate) const NOS: &str = "nos.nebuly.com/gpu-partitioning";
+/// Label on nodes whose GPUs NVIDIA's mig-manager cuts.
+pub(crate) const MIG_CONFIG: &str = "nvidia.com/mig.config";
+/// Labels by which other programs cut GPUs.
+pub(crate) const OTHER_MANAGERS: [&str; 3] = [CDMO, NOS, MIG_CONFIG];
 /// Key of the taint that a node has while one of its GPUs changes MIG mode.
 pub(crate) const MODE_CHANGE_TAINT: &str = "mica.dev/mig-mode-change";
 /// Label on nodes: how the coordinator sees them.
